@@ -26,6 +26,8 @@
 #include "commands/watch.h"
 #include "images/decode.h"
 
+#define PROGRAM_VERSION "0.1.0" /* of the package that made the bundle */
+
 static const char usage[] =
     "usage: repghost-run COMMAND [OPTIONS] [PICTURE...]\n"
     "  --info               what the bundle holds and which instruction set this core uses\n"
@@ -36,6 +38,7 @@ static const char usage[] =
     "  --watch DIR          classify the pictures that arrive in a folder until it is ended\n"
     "  --stream             infer the pictures of standard input, raw bytes of the input one after the other\n"
     "  --camera DEVICE      name what a camera sees, e.g. /dev/video0, until it is ended\n"
+    "  --version            what this program calls itself, and the C interface it knows\n"
     "options:\n"
     "  --bundle DIR         the bundle; default: the folder of this program\n"
     "  --variant NAME       use this instruction set instead of the best one\n"
@@ -125,6 +128,10 @@ static int take_option(struct options *o, const char *name, const char *next) {
   int *flag = !strcmp(name, "--turns") ? &o->turns : !strcmp(name, "--existing") ? &o->existing : NULL;
   if (!strcmp(name, "--help")) {
     fputs(usage, stdout);
+    exit(EXIT_DONE);
+  }
+  if (!strcmp(name, "--version")) {
+    printf("repghost-run %s, C interface %d\n", PROGRAM_VERSION, RG_ABI);
     exit(EXIT_DONE);
   }
   if (flag) return *flag = 1;

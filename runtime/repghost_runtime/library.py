@@ -143,8 +143,8 @@ def _check_machine(bundle: Bundle) -> None:
         (bits, machine), (own_bits, own) = wanted, found
         raise UnsupportedError(
             f"{bundle.path} is for {name!r}: {MACHINES.get(machine, machine)}, {bits} bits. This Python is for "
-            f"{MACHINES.get(own, own)}, {own_bits} bits. Build the bundle for this machine (TARGET=...), or use a "
-            "Python that fits."
+            f"{MACHINES.get(own, own)}, {own_bits} bits. Build the bundle for this machine (repghost "
+            "compile --target ...), or use a Python that fits."
         )
 
 

@@ -49,13 +49,13 @@ function checkManifest(bytes, folder) {
   try {
     manifest = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
   } catch (error) {
-    throw new RepghostError('integrity', `${where} is no JSON; give the folder of a bundle made with TARGET=web.`, error);
+    throw new RepghostError('integrity', `${where} is no JSON; give the folder of a bundle made with --target web.`, error);
   }
   if (manifest?.format !== 'repghost-bundle' || manifest.version !== 1 || typeof manifest.files !== 'object')
     throw new RepghostError('integrity', `${where} describes no bundle of version 1.`);
   if (manifest.target?.name !== 'web' || manifest.abi !== 2)
     throw new RepghostError('integrity', `${where} is a bundle for ${JSON.stringify(manifest.target?.name)}, interface ` +
-      `${JSON.stringify(manifest.abi)}; a browser runs TARGET=web, interface 2. Compile it for web.`);
+      `${JSON.stringify(manifest.abi)}; a browser runs --target web, interface 2. Compile it for web.`);
   for (const [name, file] of Object.entries(manifest.files)) {
     const fits = Number.isSafeInteger(file?.size) && file.size >= 0 && file.size <= FILE_LIMIT;
     if (!fits || !/^[0-9a-f]{64}$/.test(file.sha256) || /[/\\]|^\.\.?$/.test(name))

@@ -148,7 +148,7 @@ FAULTS: dict[str, tuple[Callable[[Standin, str], None], int, str]] = {
     "read-only": (read_only, 5, "Permission denied.*that the account may write"),
     "closed folder": (closed, 5, "cannot be written"),
     "a file in the way": (in_the_way, 5, "could not do it"),
-    "another machine": (tool("uname", "echo riscv64"), 2, "is riscv64.*TARGET=riscv64"),
+    "another machine": (tool("uname", "echo riscv64"), 2, "is riscv64.*--target riscv64"),
     "32-bit system": (tool("getconf", "[ $1 = LONG_BIT ] && echo 32"), 2, "32-bit system"),
     "old libc": (tool("getconf", "[ $1 = GNU_LIBC_VERSION ] && echo glibc 2.12"), 2, "glibc 2.12.*needs glibc 2.17"),
     "other libc": (tool("getconf", "[ $1 = GNU_LIBC_VERSION ] && echo musl libc"), 2, "musl libc.*needs glibc"),

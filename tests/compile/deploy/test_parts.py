@@ -223,15 +223,15 @@ def test_other_digits_are_no_number() -> None:
 
 
 UNFIT: dict[str, tuple[dict[str, str], type[RepGhostError], str]] = {
-    "x86-64": ({"machine": "x86_64"}, UsageError, "TARGET=x86-64"),
+    "x86-64": ({"machine": "x86_64"}, UsageError, "--target x86-64"),
     "32-bit kernel": ({"machine": "armv7l"}, UsageError, "is armv7l"),
-    "32-bit system": ({"bits": "32"}, UsageError, "with a 32-bit system.*TARGET=armv7, or install its 64-bit system"),
-    "32-bit loaders": ({"bits": "", "loaders": "/lib/ld-linux-armhf.so.3"}, UsageError, "TARGET=armv7"),
+    "32-bit system": ({"bits": "32"}, UsageError, "with a 32-bit system.*--target armv7, or install its 64-bit system"),
+    "32-bit loaders": ({"bits": "", "loaders": "/lib/ld-linux-armhf.so.3"}, UsageError, "--target armv7"),
     "ARMv6": ({"machine": "armv6l"}, UsageError, "NEON, which ARMv6 lacks: the first Raspberry Pi"),
     "another machine": ({"machine": "mips"}, UsageError, "is mips .* made for arm64"),
     "old glibc": ({"libc": "glibc 2.16"}, UsageError, "needs glibc 2.17"),
     "musl": ({"libc": "musl libc (aarch64)"}, UsageError, "needs glibc"),
-    "no loader": ({"libc": "", "loaders": ""}, UsageError, "has no /lib/ld-linux-aarch64.so.1.*TARGET=android"),
+    "no loader": ({"libc": "", "loaders": ""}, UsageError, "has no /lib/ld-linux-aarch64.so.1.*--target android"),
     "a 32-bit loader": ({"loaders": "/lib/ld-linux-armhf.so.3"}, UsageError, "has no /lib/ld-linux-aarch64.so.1"),
     "full": ({"free_kb": "1000"}, DeviceUnreachableError, r"1\.0 MiB free"),
     "closed": ({"writable": "no"}, DeviceUnreachableError, "cannot be written"),
@@ -264,7 +264,7 @@ def test_a_32_bit_bundle_fits_a_32_bit_system_whatever_its_kernel(arm64_version:
     kernels = {"armv7l": "half thumb vfp neon", "armv8l": "", "aarch64": "fp asimd"}
     for machine, features in kernels.items():
         assert check_fit(bundle, facts(machine=machine, bits="32", features=features), "pi") == "neonv7"
-    with pytest.raises(UsageError, match=r"is for armv7, but pi is aarch64.*TARGET=arm64$"):
+    with pytest.raises(UsageError, match=r"is for armv7, but pi is aarch64.*--target arm64$"):
         check_fit(bundle, facts(), "pi")
     with pytest.raises(UsageError, match=r"none of the instruction sets .* neonv7. It lacks NEON"):
         check_fit(bundle, facts(machine="armv7l", bits="32", features="half thumb vfpv3d16"), "tegra")
@@ -315,11 +315,11 @@ def test_a_reason_is_given_for_anything_ssh_says() -> None:
     [
         ({"governor": "performance"}, "ok", "performance"),
         ({}, "absent", "scaling_governor"),
-        ({"libc": "musl libc"}, "absent", "TARGET=android' has one that needs no C library"),
-        ({"libc": "", "loaders": ""}, "absent", "TARGET=android' has one that needs no C library"),
+        ({"libc": "musl libc"}, "absent", "--target android' has one that needs no C library"),
+        ({"libc": "", "loaders": ""}, "absent", "--target android' has one that needs no C library"),
         ({"bits": "32"}, "ok", "32-bit system: repghost compile --target armv7"),
         ({"bits": "32", "machine": "x86_64"}, "missing", "64-bit system"),
-        ({"machine": "armv7l", "bits": "32", "libc": "musl libc"}, "absent", "TARGET=armv7-static' has one"),
+        ({"machine": "armv7l", "bits": "32", "libc": "musl libc"}, "absent", "--target armv7-static' has one"),
         ({"machine": "armv7l", "bits": "32", "features": "half thumb vfpv3"}, "missing", "armv7 needs NEON"),
         ({"machine": "armv6l", "bits": "32"}, "missing", "the first Raspberry Pi"),
         ({"machine": "mips"}, "missing", "arm64"),

@@ -175,6 +175,11 @@ def test_variants_can_be_chosen(host_bundle: Path, host: Target) -> None:
     assert json.loads(run(host_bundle, "--info", "--variant", plainest).stdout)["variant"] == plainest
 
 
+def test_the_runner_says_its_version_without_a_bundle(host_bundle: Path) -> None:
+    done = run(host_bundle, "--version", "--bundle", "/nonexistent")
+    assert (done.returncode, done.stdout) == (0, f"repghost-run {repghost.__version__}, C interface 2\n")
+
+
 def test_wrong_calls_return_a_status(host_bundle: Path) -> None:
     library = load(host_bundle)._library
     memory = (ctypes.c_uint8 * 4096)()
@@ -236,7 +241,7 @@ def test_a_prediction_is_printed_without_its_thousand_scores() -> None:
 def test_a_foreign_bundle_is_not_loaded(arm64_bundle: Path, host: Target) -> None:
     if host.name == "arm64":
         pytest.skip("an arm64 bundle is no foreign bundle here")
-    with pytest.raises(UsageError, match="TARGET=host"):
+    with pytest.raises(UsageError, match="--target host"):
         load(arm64_bundle)
 
 

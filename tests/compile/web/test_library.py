@@ -181,7 +181,7 @@ DAMAGE = {
     "labels one byte": ("labels.txt", lambda data: b"C" + data[1:], "integrity", "digest differs"),
     "manifest no JSON": ("manifest.json", lambda data: data[:-9], "integrity", "no JSON"),
     "another target":
-        ("manifest.json", lambda data: data.replace(b'"name": "web"', b'"name": "arm"'), "integrity", "TARGET=web"),
+        ("manifest.json", lambda data: data.replace(b'"name": "web"', b'"name": "arm"'), "integrity", "--target web"),
     "another interface":
         ("manifest.json", lambda data: data.replace(b'"abi": 2', b'"abi": 1'), "integrity", "interface"),
     "no bundle": ("manifest.json", lambda data: b"[]", "integrity", "no bundle"),
