@@ -92,6 +92,15 @@ class RepGhostNet(nn.Module):
         if self.spec.form == "train":
             self.spec = replace(self.spec, form="deploy")
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Return which parameters are of one layer, as timm's models do: for rates that fall from block to block.
+
+        Args:
+            coarse: a stage is one layer, not each block.
+        """
+        block = r"^blocks\.(\d+)" if coarse else r"^blocks\.(\d+)\.(\d+)"
+        return {"stem": r"^conv_stem|bn1", "blocks": [(block, None), (r"conv_head", (99999,))]}
+
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a fresh one, e.g. to fine-tune on other classes; every other weight stays."""
         self.spec = replace(self.spec, num_classes=num_classes)

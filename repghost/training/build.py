@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, option
 from repghost.network.model import RepGhostNet
+from repghost.training.checkpointing import Checkpointed
 from repghost.training.losses import recipe_loss
 from repghost.training.options import Loss
 from repghost.training.precision import autocast, loss_scaler
@@ -79,7 +80,7 @@ class Run:
         """Set the learning rate of a step (from 0 in its epoch) and return it."""
         self.schedule.step(epoch)
         self.schedule.step_update(epoch * self.steps_per_epoch + step)
-        return float(self.optimizer.param_groups[0]["lr"])
+        return float(max(group["lr"] for group in self.optimizer.param_groups))  # of the last layers, with layer decay
 
     def update(self, epoch: int, step: int) -> None:
         """Take one step of the optimizer with the gradients there are, and move the average."""
@@ -147,6 +148,7 @@ def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
             ("eps", optimization.opt_eps),
             ("betas", optimization.opt_betas),
             ("fused", True if optimization.opt in FUSED else None),
+            ("layer_decay", optimization.layer_decay),
         )
         if value is not None
     }
@@ -197,9 +199,9 @@ def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_ep
 
 def _forward(recipe: Recipe, model: nn.Module, ranks: Ranks) -> Callable[[torch.Tensor], torch.Tensor]:
     """Wrap the model for several processes and for the compiler."""
-    wrapped: Any = model
+    wrapped: Any = Checkpointed(cast("RepGhostNet", model)) if recipe.execution.grad_checkpointing else model
     if ranks.count > 1:
-        wrapped = ranks.distributed(model)
+        wrapped = ranks.distributed(wrapped)
     return torch.compile(wrapped) if recipe.execution.compile else wrapped
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from timm.loss import SoftTargetCrossEntropy
+from timm.loss import BinaryCrossEntropy, SoftTargetCrossEntropy
 from torch import nn
 from torch.nn import functional as F
 
@@ -28,7 +28,14 @@ Teacher = Callable[[torch.Tensor], torch.Tensor]
 def recipe_loss(recipe: Recipe) -> Loss:
     """Return the recipe's cross-entropy; mixed targets carry the smoothing themselves."""
     mixes = recipe.augmentation is not None and recipe.augmentation.mixes
-    criterion = SoftTargetCrossEntropy() if mixes else nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    criterion: nn.Module
+    if recipe.optimization.bce_loss:
+        smoothing = 0.0 if mixes else recipe.label_smoothing
+        criterion = BinaryCrossEntropy(smoothing, recipe.optimization.bce_target_thresh)
+    elif mixes:
+        criterion = SoftTargetCrossEntropy()
+    else:
+        criterion = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     return lambda inputs, logits, targets: criterion(logits, targets)
 
 

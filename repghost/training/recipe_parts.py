@@ -13,6 +13,7 @@ CLIP_MODES = ("norm", "value", "agc")
 ERASING_MODES = ("const", "rand", "pixel")
 MIXUP_MODES = ("batch", "pair", "elem")
 TRAIN_INTERPOLATIONS = ("random", "bilinear", "bicubic")
+CROP_MODES = ("rrc", "rkrc", "rkrr")
 AMP_TYPES = ("off", "float16", "bfloat16")
 FREEZE = ("none", "bn", "backbone")
 DISTRIBUTE_BN = ("", "broadcast", "reduce")
@@ -80,6 +81,10 @@ class Augmentation:
         mixup_switch_prob: probability of cutmix where both are on.
         mixup_mode: one mixture per "batch", per "pair" or per "elem".
         mixup_off_epoch: mixing ends after so many epochs; 0 never.
+        train_crop_mode: "rrc" crops at random and resizes, "rkrc" and "rkrr" resize in proportion and then crop at
+            random, the latter also with a random size; None is "rrc".
+        aug_repeats: how often an image is in an epoch, each time augmented on its own (batch augmentation, arXiv
+            1901.09335); an epoch keeps its length, and so has that share of the images. 0 and 1 repeat nothing.
     """
 
     no_aug: bool = False
@@ -100,6 +105,8 @@ class Augmentation:
     mixup_switch_prob: float = 0.5
     mixup_mode: str = "batch"
     mixup_off_epoch: int = 0
+    train_crop_mode: str | None = None
+    aug_repeats: int = 0
 
     def __post_init__(self) -> None:
         """Check every value."""
@@ -107,7 +114,10 @@ class Augmentation:
         probabilities = ("hflip", "vflip", "reprob", "mixup_prob", "mixup_switch_prob")
         ranges: dict[str, tuple[float, float]] = dict.fromkeys(probabilities, (0.0, 1.0))
         ranges |= {"color_jitter": (0.0, 10.0), "recount": (1, 100), "mixup": (0.0, 100.0), "cutmix": (0.0, 100.0)}
-        check_ranges(owner, self, ranges | {"mixup_off_epoch": (0, 10_000)}, ("recount", "mixup_off_epoch"))
+        ranges |= {"mixup_off_epoch": (0, 10_000), "aug_repeats": (0, 64)}
+        check_ranges(owner, self, ranges, ("recount", "mixup_off_epoch", "aug_repeats"))
+        if self.train_crop_mode is not None:
+            check_choices(self, {"train_crop_mode": CROP_MODES})
         check_choices(
             self,
             {"remode": ERASING_MODES, "mixup_mode": MIXUP_MODES, "train_interpolation": TRAIN_INTERPOLATIONS},
@@ -125,7 +135,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Optimization:
-    """The optimizer and its schedule beyond learning rate, momentum and decay.
+    """The optimizer, its schedule and the loss beyond learning rate, momentum and decay.
 
     Attributes:
         opt: timm's name; its "sgd" has Nesterov momentum, its "momentum" has not.
@@ -146,6 +156,9 @@ class Optimization:
         lr_noise_std: deviation of the noise before it is limited.
         bn_momentum: of the running statistics of every batch norm; None is PyTorch's 0.1.
         reference_batch: images per step, over all processes, for which `learning_rate` was chosen; None: unknown.
+        layer_decay: the rate of a block relative to that of the next one; None is 1.
+        bce_loss: binary cross-entropy of each class instead of cross-entropy (ResNet strikes back, arXiv 2110.00476).
+        bce_target_thresh: targets above it become 1 and the others 0, where images are mixed; None leaves them.
     """
 
     opt: str = "sgd"
@@ -166,6 +179,9 @@ class Optimization:
     lr_noise_std: float = 1.0
     bn_momentum: float | None = None
     reference_batch: int | None = None
+    layer_decay: float | None = None
+    bce_loss: bool = False
+    bce_target_thresh: float | None = None
 
     def __post_init__(self) -> None:
         """Check every value; the optimizer's name is checked where timm is imported."""
@@ -182,6 +198,8 @@ class Optimization:
             "lr_noise_std": (0.0, 100.0),
             "bn_momentum": (1e-6, 1.0),
             "reference_batch": (1, 1_000_000),
+            "layer_decay": (0.01, 1.0),
+            "bce_target_thresh": (0.0, 1.0),
         }
         check_ranges("optimizer", self, ranges, ("cooldown_epochs", "lr_cycle_limit", "reference_batch"))
         check_choices(self, {"clip_mode": CLIP_MODES, "sched": SCHEDULES})
@@ -203,6 +221,8 @@ class Execution:
         dist_bn: what happens to the processes' running statistics after an epoch: nothing, "broadcast" of the first
             one's, or "reduce" to their mean.
         freeze: what does not learn: "bn" keeps every batch norm as it is, "backbone" all but the classifier.
+        grad_checkpointing: maps within a stage are computed again in the backward pass instead of kept: less memory, a
+            third more time, the same bits.
     """
 
     amp: str = "off"
@@ -212,6 +232,7 @@ class Execution:
     sync_bn: bool = False
     dist_bn: str = ""
     freeze: str = "none"
+    grad_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         """Check every value."""

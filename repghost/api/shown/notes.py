@@ -48,3 +48,8 @@ class Told:
                     warn_of([note])
                 else:
                     self.say(note)
+
+    def mention(self, line: str) -> None:
+        """Tell what is no reason for a warning: to a caller who listens, and to nobody else."""
+        if self.say is not None:
+            self.say(line)

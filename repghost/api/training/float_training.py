@@ -31,7 +31,7 @@ OUTPUT = "runs/train"
 
 def train(
     data: SetLike,
-    recipe: str | Recipe = "demo",
+    recipe: str | Recipe | None = None,
     *,
     output: str | os.PathLike[str] = OUTPUT,
     resume: str | os.PathLike[str] = "new",
@@ -69,14 +69,16 @@ def train(
 ) -> Trained:
     """Train a RepGhostNet by a recipe, write its checkpoint into a folder, and return it.
 
-    Each epoch is judged by training images that are held out (the recipes "demo" and "cifar") or by `val_split`; the
-    test split, where there is one, is used once, after the last epoch. A run that was stopped or killed and is
-    continued ends with the same weights. Ctrl-C ends it after the step it is in, with a state to go on from. Where
-    torchrun started several processes, each takes its share of every step, and all return the network.
+    Each epoch is judged by training images that are held out (the recipes "demo", "cifar" and "cifar-short") or by
+    `val_split`; the test split, where there is one, is used once, after the last epoch. A run that was stopped or
+    killed and is continued ends with the same weights. Ctrl-C ends it after the step it is in, with a state to go on
+    from. Where torchrun started several processes, each takes its share of every step, and all return the network.
 
     Args:
         data: a set of images: what `repghost.open_dataset` returned, or its path.
-        recipe: "imagenet", "imagenet-wide", "finetune", "demo" or "cifar".
+        recipe: "imagenet", "imagenet-wide", "finetune", "demo", "cifar" or "cifar-short"; None: by the images and what
+            else is given: small ones are kept in memory, large ones trained on as the authors did, or as "finetune"
+            where the network is pretrained.
         output: the folder of weights, state, log and plot.
         resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on where there is one; or the
             folder of the run to go on with.
@@ -119,27 +121,28 @@ def train(
         KeyboardInterrupt: after Ctrl-C.
     """
     place, how = _place(Path(output), resume)
-    chosen = recipe_with(recipe, values)
-    part = quantized_part(qat, qat_epochs, qat_images, chosen.seed, place, how)
+    named = None if recipe is None else recipe_with(recipe, values)
     opened = place_of(data, class_map, val_share)
     wanted = Wanted(
         opened.path, place, how, train_split, val_split, as_path(val_data), _text(pretrained), _text(teacher_weights),
         num_classes, workers, pin_mem, validation_batch_size_multiplier, broken_limit, recovery_interval, log_interval,
         tensorboard, class_order, opened.class_map, opened.val_share, frozenset(values),
     )  # fmt: skip
+    part = quantized_part(qat, qat_epochs, qat_images, values.get("seed") or 0, place, how)
     with join(device, TIMEOUT if dist_timeout is None else dist_timeout) as ranks:
         if dist_timeout is not None and ranks.count == 1:
             raise UsageError(
                 f"{option('dist_timeout')} has no effect with one process; leave it out or start with torchrun."
             )
         tell, shown = Told(say if ranks.first else silent), progress if ranks.first else False
-        found = run(chosen, wanted, ranks, tell, Followed(on_begin, on_step, on_epoch, shown))
+        found = run(named, values, wanted, ranks, tell, Followed(on_begin, on_step, on_epoch, shown))
         if on_trained is not None:
             on_trained(found)
         if part is None:
             return found
         split = opened.open(train_split)
         followed = QatFollowed(on_qat_step, on_candidate, on_refused, tell, shown)
+        part = replace(part, settings=replace(part.settings, seed=found.recipe.seed))
         return replace(found, quantized=train_quantized_too(part, found, split, ranks, followed))
 
 

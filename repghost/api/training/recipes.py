@@ -31,6 +31,7 @@ class RecipeValues(TypedDict, total=False):
         opt_betas: its betas.
         momentum: its momentum.
         weight_decay: on weights with two or more dimensions.
+        layer_decay: the rate of a block relative to that of the next one.
         clip_grad: limit of the gradient.
         clip_mode: "norm", "value" or "agc".
         sched: "cosine", "tanh", "step" or "poly".
@@ -63,6 +64,10 @@ class RecipeValues(TypedDict, total=False):
         mixup_mode: "batch", "pair" or "elem".
         mixup_off_epoch: mixing ends after so many epochs.
         label_smoothing: share of the target that is spread over all classes.
+        bce_loss: binary cross-entropy of each class.
+        bce_target_thresh: targets above it are 1, the others 0, where images are mixed.
+        train_crop_mode: "rrc", "rkrc" or "rkrr".
+        aug_repeats: how often an epoch augments each of its images.
         train_interpolation: "random", "bilinear" or "bicubic".
         dropout: before the classifier.
         bn_momentum: of the running statistics.
@@ -70,11 +75,13 @@ class RecipeValues(TypedDict, total=False):
         dist_bn: after each epoch: "broadcast" or "reduce".
         ema: average the weights.
         ema_decay: of the average.
+        ema_warmup: at first the average covers the latest steps only.
         channels_last: the memory layout.
         eval_metric: what the best epoch is: "top1", "top5" or "loss".
         amp_dtype: "float16", "bfloat16" or "off".
         compile: use torch.compile.
         accumulate: batches per step.
+        grad_checkpointing: less memory, a third more time, the same result.
         freeze: "bn" or "backbone" do not learn.
         teacher: also learn from its predictions: "timm:NAME", a checkpoint or an ONNX file.
         distill_alpha: the teacher's share of the loss.
@@ -99,6 +106,7 @@ class RecipeValues(TypedDict, total=False):
     opt_betas: Pair
     momentum: float
     weight_decay: float
+    layer_decay: float
     clip_grad: float
     clip_mode: str
     sched: str
@@ -131,6 +139,10 @@ class RecipeValues(TypedDict, total=False):
     mixup_mode: str
     mixup_off_epoch: int
     label_smoothing: float
+    bce_loss: bool
+    bce_target_thresh: float
+    train_crop_mode: str
+    aug_repeats: int
     train_interpolation: str
     dropout: float
     bn_momentum: float
@@ -138,11 +150,13 @@ class RecipeValues(TypedDict, total=False):
     dist_bn: str
     ema: bool
     ema_decay: float
+    ema_warmup: bool
     channels_last: bool
     eval_metric: str
     amp_dtype: str
     compile: bool
     accumulate: int
+    grad_checkpointing: bool
     freeze: str
     teacher: str
     distill_alpha: float
@@ -166,6 +180,7 @@ SPELLED = {
 }
 _AUGMENTING = (  # all off with no_aug
     "scale", "ratio", "hflip", "vflip", "color_jitter", "aa", "reprob", "remode", "recount", "train_interpolation",
+    "train_crop_mode", "aug_repeats",
 )  # fmt: skip
 
 
@@ -228,6 +243,10 @@ def _optimizer_has(recipe: Any, name: str) -> bool:
     return name in inspect.signature(optimizer).parameters
 
 
+def _mixes(recipe: Any) -> bool:
+    return recipe.augmentation is not None and recipe.augmentation.mixes
+
+
 def _is_taught(recipe: Any) -> bool:
     return bool(recipe.teaching.teacher)
 
@@ -253,6 +272,8 @@ _NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "warmup_lr": (lambda recipe: recipe.warmup_epochs > 0, "{warmup_epochs} above 0"),
     "ema_decay": (lambda recipe: recipe.ema, "{ema}"),
+    "ema_warmup": (lambda recipe: recipe.ema, "{ema}"),
+    "bce_target_thresh": (lambda recipe: recipe.optimization.bce_loss and _mixes(recipe), "{bce_loss}, and {mixup}"),
     "remode": (lambda recipe: recipe.augmentation.reprob > 0, "{reprob} above 0"),
     "recount": (lambda recipe: recipe.augmentation.reprob > 0, "{reprob} above 0"),
     "color_jitter": (lambda recipe: recipe.augmentation.aa is None, "a recipe without {aa}"),

@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from repghost.api.networks.opened import with_facts
 from repghost.api.shown.notes import Told
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.training.interrupts import interruptible
+from repghost.api.training.recipes import RecipeValues, recipe_with
 from repghost.api.training.teachers import open_teacher
 from repghost.api.training.trained import Trained
-from repghost.data import notes_on, open_dataset
+from repghost.data import ImageSet, notes_on, open_dataset
 from repghost.data.names.class_names import CHARACTERS
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, option
 from repghost.evaluation.classes import match_classes
+from repghost.network.spec import model_name
+from repghost.training.choose_recipe import OF_LOADING, choose_recipe, refuse_colours
 from repghost.training.feeds.choose import open_validation
 from repghost.training.follow.hooks import Hooks, StepRecord, TrainingStoppedError, joined
 from repghost.training.follow.plot import plotting
@@ -33,8 +36,6 @@ from repghost.training.train import class_names, train
 from repghost.training.transfer import read_start
 
 MODEL_FILE = "model.safetensors"
-# Arguments for images that are decoded again in every epoch.
-OF_LOADING = ("workers", "pin_mem", "validation_batch_size_multiplier", "broken_limit", "val_split", "val_data")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class Wanted:
     class_map: Path | None
     val_share: float | None
     chosen: frozenset[str]  # values of the recipe that the caller gave
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The names of the arguments and values of the recipe that the caller gave."""
+        return self.chosen | {item.name for item in fields(self) if getattr(self, item.name) is not None}
+
+    def open(self) -> ImageSet:
+        """Return the images that are trained on, their classes in order."""
+        found = open_dataset(self.data, self.train_split, self.class_map, self.val_share)
+        return match_classes(found, len(found.classes), None, self.class_order or CHARACTERS)
 
     def options(self, recipe: Recipe, ranks: Ranks) -> Options:
         """Return what does not decide the result."""
@@ -89,11 +100,20 @@ class Followed:
     progress: Progress
 
 
-def run(recipe: Recipe, wanted: Wanted, ranks: Ranks, tell: Told, followed: Followed) -> Trained:
-    """Open the images, train, evaluate on the test split, and write the checkpoint."""
-    _refuse_unused(recipe, wanted, ranks)
-    dataset = open_dataset(wanted.data, wanted.train_split, wanted.class_map, wanted.val_share)
-    dataset = match_classes(dataset, len(dataset.classes), None, wanted.class_order or CHARACTERS)
+def run(
+    named: Recipe | None, values: RecipeValues, wanted: Wanted, ranks: Ranks, tell: Told, followed: Followed
+) -> Trained:
+    """Open the images, train, evaluate on the test split, and write the checkpoint.
+
+    Args:
+        named: the recipe that the caller named, with the caller's values.
+        values: those of the caller, for a recipe that the images choose.
+        wanted: the caller's other arguments.
+        ranks: this process among the others.
+        tell: the caller, of what to know.
+        followed: who follows the run.
+    """
+    recipe, why, dataset = _chosen(named, values, wanted, ranks)
     recipe = _suited(recipe, len(dataset), wanted, ranks, tell)
     names = class_names(dataset, wanted.num_classes)
     weights = None if wanted.pretrained is None else read_start(wanted.pretrained, recipe.width)
@@ -114,7 +134,9 @@ def run(recipe: Recipe, wanted: Wanted, ranks: Ranks, tell: Told, followed: Foll
         board(folder, events) as shown,
         ExitStack() as bars,
     ):
-        hooks = joined(_hooks(followed, should_stop, bars), shown, *([plotting(folder)] if ranks.first else []))
+        begin = _start_line(recipe, why, dataset, wanted, ranks, tell)
+        last = [plotting(folder)] if ranks.first else []
+        hooks = joined(_hooks(followed, should_stop, bars), Hooks(begin=begin), shown, *last)
         result = train(recipe, dataset, folder, hooks, validation, options)
     model = result.model.cpu()
     ranks.share(model)
@@ -152,6 +174,38 @@ def _hooks(followed: Followed, should_stop: Callable[[], bool], bars: ExitStack)
     return Hooks(
         preparing=preparing, begin=begin, step=step, epoch=followed.epoch or Hooks.epoch, should_stop=should_stop
     )
+
+
+def _chosen(named: Recipe | None, values: RecipeValues, wanted: Wanted, ranks: Ranks) -> tuple[Recipe, str, ImageSet]:
+    """Return the recipe, why it was chosen where the caller named none, and the images that are trained on."""
+    if named is not None:
+        _refuse_unused(named, wanted, ranks)
+    dataset, why = wanted.open(), ""
+    if named is None:
+        name, why = choose_recipe(dataset, wanted.given, values.get("width"))
+        named = recipe_with(name, values)
+        _refuse_unused(named, wanted, ranks)
+    refuse_colours(named, dataset)
+    return named, why, dataset
+
+
+def _start_line(
+    recipe: Recipe, why: str, dataset: ImageSet, wanted: Wanted, ranks: Ranks, tell: Told
+) -> Callable[[int, int], None]:
+    """Return what tells how the run is made, once its epochs and their images are known."""
+
+    def begin(epochs: int, images: int) -> None:
+        step = recipe.batch * ranks.count * recipe.execution.accumulate
+        precision = {"off": "float32"}.get(recipe.execution.amp, recipe.execution.amp)
+        processes = f" in {ranks.count} processes" if ranks.count > 1 else ""
+        tell.mention(
+            f"recipe {recipe.name}{f' ({why})' if why else ''}: {model_name(recipe.width)} at {recipe.preprocess.size} "
+            f"px, {len(dataset)} pictures of {len(dataset.classes)} classes in {wanted.data}, "
+            f"{epochs * images // step} steps of {step} pictures in {epochs} epochs, {ranks.device.type}{processes}, "
+            f"{precision}"
+        )
+
+    return begin
 
 
 def _refuse_unused(recipe: Recipe, wanted: Wanted, ranks: Ranks) -> None:

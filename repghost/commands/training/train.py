@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command("train", short_help="Train a network by a named recipe.")
 @click.option("--data", "--data_dir", "--data-dir", "data", required=True, type=click.Path(path_type=Path),
               help="A set of pictures (see docs/pictures.md).")  # fmt: skip
-@click.option("--recipe", default="demo", show_default=True, help="imagenet, imagenet-wide, finetune, demo, cifar.")
+@click.option("--recipe", help="imagenet, imagenet-wide, finetune, demo, cifar or cifar-short.  [default: by the set]")
 @click.option("--output", "-o", default="runs/train", show_default=True, type=click.Path(path_type=Path),
               help="Folder of the weights, the state, the log and the plot.")  # fmt: skip
 @click.option("--experiment", help="A folder of this name in --output.")
@@ -63,8 +63,8 @@ def command(
 ) -> None:
     """Train a RepGhostNet and write OUTPUT/model.safetensors.
 
-    Each epoch is judged by training pictures that are held out (demo) or by --val-split. The set's test split, if
-    there is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
+    Each epoch is judged by training pictures that are held out (demo, cifar) or by --val-split. The set's test split,
+    if there is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
 
     Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost.cli train ...
     """

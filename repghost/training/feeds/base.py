@@ -42,7 +42,13 @@ TOGETHER = 16  # shards whose images are mixed: about 16,000 images, and they st
 
 
 def epoch_order(
-    count: int, seed: int, epoch: int, batch: int, ranks: int, starts: NDArray[np.int64] | None = None
+    count: int,
+    seed: int,
+    epoch: int,
+    batch: int,
+    ranks: int,
+    starts: NDArray[np.int64] | None = None,
+    repeats: int = 1,
 ) -> NDArray[np.int64]:
     """Return the images of an epoch in the order they are trained on, the same for every number of processes.
 
@@ -54,14 +60,19 @@ def epoch_order(
         ranks: number of processes.
         starts: int64 [shards], the first image of each shard; the order then takes some shards at a time, so that a
             disk reads each of them once.
+        repeats: how often an image is in the epoch, as many times in a row, which go to different processes in turn.
 
     Returns:
-        int64 [steps, ranks, batch]; what does not fill a step is left out.
+        int64 [steps, ranks, batch], numbers of images times `repeats`, plus which repetition it is; what does not fill
+        a step is left out.
     """
     steps = count // (batch * ranks)
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(count) if starts is None else _shard_order(count, starts, random)
-    return order[: steps * ranks * batch].reshape(steps, ranks, batch)
+    if repeats == 1:
+        return order[: steps * ranks * batch].reshape(steps, ranks, batch)
+    order = (order[:, None] * repeats + np.arange(repeats)).ravel()
+    return order[: steps * ranks * batch].reshape(steps, batch, ranks).swapaxes(1, 2)
 
 
 def _shard_order(count: int, starts: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:

@@ -44,6 +44,7 @@ def train_transform(recipe: Recipe) -> Any:
             preprocess.size,
             is_training=True,
             no_aug=augmentation.no_aug,
+            train_crop_mode=augmentation.train_crop_mode,
             scale=augmentation.scale,
             ratio=augmentation.ratio,
             hflip=augmentation.hflip,
@@ -64,15 +65,15 @@ def train_transform(recipe: Recipe) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class TrainingImages(Dataset[Any]):
-    """Augmented images by (epoch, index); a broken one is replaced by the next that can be read."""
+    """Augmented images by (epoch, index, repetition); a broken one is replaced by the next that can be read."""
 
     images: ImageSet
     transform: Any
     seed: int
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[NDArray[np.uint8], int, tuple[str, ...]]:
+    def __getitem__(self, key: tuple[int, int, int]) -> tuple[NDArray[np.uint8], int, tuple[str, ...]]:
         """Return uint8 [3, size, size], the label, and messages about broken images."""
-        epoch, index = key
+        epoch, index, repetition = key
         broken: list[str] = []
         for place in range(index, index + len(self.images)):
             number = place % len(self.images)
@@ -81,7 +82,7 @@ class TrainingImages(Dataset[Any]):
             except ImageError as error:
                 broken.append(_named(self.images, number, error))
                 continue
-            with seeded(self.seed, epoch, index):
+            with seeded(self.seed, epoch, index, *([repetition] if repetition else [])):
                 return np.asarray(self.transform(image), np.uint8), label, tuple(broken)
         raise UsageError(f"not one picture of {len(self.images)} can be read. The first: {broken[0]}")
 
@@ -119,9 +120,9 @@ def collate_prepared(samples: list[Any]) -> tuple[NDArray[np.uint8], NDArray[np.
 class _Order:
     """The batches of the epoch that is about to be read; the loader asks for them when its iteration begins."""
 
-    batches: list[list[tuple[int, int]]] = field(default_factory=list)
+    batches: list[list[tuple[int, int, int]]] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
         return iter(self.batches)
 
     def __len__(self) -> int:
@@ -183,9 +184,11 @@ class LoaderFeed:
 
     def batches(self, epoch: int, done: int) -> Iterator[Batch]:
         """Yield the batches of an epoch from number `done` on."""
-        order = epoch_order(self.count, self.recipe.seed, epoch, self.recipe.batch, self.ranks.count, self._starts)
-        own = order[done:, self.ranks.rank]
-        self._order.batches = [[(epoch, index) for index in batch] for batch in own.tolist()]
+        seed, batch, ranks = self.recipe.seed, self.recipe.batch, self.ranks
+        repeats = max(1, _augmentation(self.recipe).aug_repeats)
+        order = epoch_order(self.count, seed, epoch, batch, ranks.count, self._starts, repeats)
+        own = order[done:, ranks.rank]
+        self._order.batches = [[(epoch, *divmod(place, repeats)) for place in row] for row in own.tolist()]
         prefetched = PrefetchLoader(
             _WithoutMessages(self._training, self._note),
             self.recipe.preprocess.mean,

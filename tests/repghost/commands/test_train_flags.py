@@ -113,6 +113,12 @@ def loss(arguments: str) -> float:
     return float(recipe_loss(recipe_of(arguments))(INPUTS, INPUTS.flatten(1)[:, :10], torch.arange(4)))
 
 
+def mixed_loss(arguments: str) -> float:
+    """The loss of targets that share each image between two classes."""
+    targets = torch.eye(10)[:4] * 0.7 + torch.eye(10)[4:8] * 0.3
+    return float(recipe_loss(recipe_of(arguments))(INPUTS, INPUTS.flatten(1)[:, :10], targets))
+
+
 def taught(arguments: str) -> float:
     """The loss with a teacher whose logits are other numbers of the inputs."""
     recipe = recipe_of(arguments)
@@ -159,6 +165,7 @@ EFFECTS: dict[str, tuple[str, str, Any]] = {
     "--opt-betas": (SHORT + " --opt adamw", "0.5 0.6", moved),
     "--momentum": (SHORT, "0.5", moved),
     "--weight-decay": (SHORT, "0.5", moved),
+    "--layer-decay": (SHORT, "0.5", moved),
     "--clip-grad": (SHORT, "0.001", moved),
     "--clip-mode": (SHORT + " --clip-grad 0.001", "value", moved),
     "--sched": (SHORT, "tanh", rates),
@@ -191,16 +198,22 @@ EFFECTS: dict[str, tuple[str, str, Any]] = {
     "--mixup-mode": ("--mixup 0.2", "elem", fed),
     "--mixup-off-epoch": ("--mixup 0.2", "3", lambda a: fed(a, 3)),
     "--smoothing": (SHORT, "0.3", loss),
+    "--bce-loss": (SHORT, "", loss),
+    "--bce-target-thresh": (SHORT + " --bce-loss --mixup 0.2", "0.4", mixed_loss),
+    "--train-crop-mode": ("", "rkrc", fed),
+    "--aug-repeats": ("", "3", fed),
     "--train-interpolation": ("", "bilinear", fed),
     "--drop": (SHORT, "0.5", lambda a: logits(a).tolist()),
     "--bn-momentum": (SHORT, "0.3", lambda a: moved(a, lambda run: run.model.bn1.running_mean.tolist())),
     "--model-ema": (SHORT, "--no-model-ema", lambda a: moved(a, lambda run: list(run.networks))),
     "--model-ema-decay": (SHORT, "0.5", lambda a: moved(a, average)),
+    "--model-ema-warmup": (SHORT, "", lambda a: moved(a, average)),
     "--channels-last": (SHORT, "--no-channels-last", lambda a: built(a).model.conv_stem.weight.is_contiguous()),
     "--eval-metric": (SHORT, "loss", kept),
     "--amp-dtype": ("--amp-dtype off", "bfloat16", lambda a: logits(a).dtype),
     "--compile": (SHORT, "", lambda a: type(built(a).forward)),
     "--grad-accum-steps": (SHORT, "2", learned_from_one_batch),
+    "--grad-checkpointing": (SHORT, "", lambda a: type(built(a).forward)),
     "--freeze": (SHORT, "backbone", moved),
     "--teacher": (SHORT, "timm:resnet18", taught),
     "--distill-alpha": (SHORT + " --teacher timm:resnet18", "0.3", taught),
@@ -259,6 +272,12 @@ def test_what_would_have_no_effect_is_refused(name: str, value: list[str], tmp_p
         ("--reprob 0 --remode rand", "--reprob above 0"),
         ("--no-aug --scale 0.5 1", "--no-aug"),
         ("--input-size 3 32 64", "--input-size"),
+        ("--bce-target-thresh 0.3", "--bce-loss"),
+        ("--bce-loss --bce-target-thresh 0.3", "--mixup"),
+        ("--train-crop-mode rr", "Did you mean 'rkrr'|Did you mean 'rrc'"),
+        ("--no-aug --aug-repeats 3", "--no-aug"),
+        ("--no-model-ema --model-ema-warmup", "--model-ema"),
+        ("--layer-decay 2", "layer_decay must be from"),
         ("--held-out 30", "keeps its pictures in memory"),
         ("--opt-eps 0.1", "--opt .*epsilon"),
         ("--opt-betas 0.5 0.6", "--opt .*betas"),
@@ -306,10 +325,10 @@ def test_the_learning_rate_is_that_of_the_authors_log() -> None:
         (["--recipe", "imagenet", "--log-interval", "5"], "--log-interval.* GPU"),
         (["--dist-timeout", "5"], "--dist-timeout.* one process"),
         (["--amp", "--amp-dtype", "bfloat16"], "--amp is --amp-dtype float16"),
-        (["-j", "0"], "--workers.*'demo'"),
-        (["-vb", "2"], "--validation-batch-size-multiplier.*'demo'"),
-        (["--broken-limit", "0"], "--broken-limit.*'demo'"),
-        (["--val-split", "test"], "--val-split.*'demo'"),
+        (["--recipe", "demo", "-j", "0"], "--workers.*'demo'"),
+        (["--recipe", "demo", "-vb", "2"], "--validation-batch-size-multiplier.*'demo'"),
+        (["--recipe", "demo", "--broken-limit", "0"], "--broken-limit.*'demo'"),
+        (["--recipe", "demo", "--val-split", "test"], "--val-split.*'demo'"),
     ],
 )
 def test_flags_of_the_command_without_effect_are_refused(tmp_path: Path, arguments: list[str], message: str) -> None:

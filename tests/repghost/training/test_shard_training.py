@@ -168,7 +168,7 @@ def test_what_evaluates_has_to_be_given_and_must_not_be_trained_on(folder: Path,
     shared = CliRunner().invoke(cli, single(training, tmp_path / "run", "-b", "8", "--val-data", str(both))[3:])
     assert shared.exit_code == 2
     assert "no picture may do both" in shared.output
-    demo = ["train", "--data", str(training), "--val-data", str(both), "-o", str(tmp_path / "run")]
+    demo = ["train", "--recipe", "demo", "--data", str(training), "--val-data", str(both), "-o", str(tmp_path / "run")]
     useless = CliRunner().invoke(cli, demo)
     assert useless.exit_code == 2
     assert "--val-data has no effect" in useless.output
