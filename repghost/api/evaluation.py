@@ -20,12 +20,13 @@ from repghost.api.predictors import EvaluableLike, predictor_of
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.shown.results import Comparison, Evaluation, Mistake, surest
-from repghost.data import notes_on, refuse_empty
+from repghost.data import ImageSet, Prepared, notes_on, refuse_empty
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH, paired_difference, wilson
 from repghost.evaluation.classes import match_classes, numbered_labels, reordering
 from repghost.evaluation.predictor import Predictor, common_preprocess
 from repghost.evaluation.tally import TOP, cross_entropy, ranks_of
+from repghost.validation.validate import Validation
 
 MISTAKES = 100  # that are kept with their images
 
@@ -201,6 +202,27 @@ def _count(
         for i in wrong.tolist()
     ]  # fmt: skip
     counted.mistakes = surest((*counted.mistakes, *found), kept)
+
+
+class Recorder:
+    """What one network says of a set that somebody else reads, as `evaluate` keeps it."""
+
+    def __init__(self, mistakes: int) -> None:
+        """Keep at most so many wrong predictions with their images."""
+        self.mistakes, self._counted, self._labels = mistakes, _Counted(), list[NDArray[np.int64]]()
+
+    def see(self, dataset: ImageSet, part: Prepared, logits: NDArray[np.float32]) -> None:
+        """Take some images of the set and the logits of the network [N, classes]."""
+        names = tuple(dataset.name(index) for index in part.indices.tolist())
+        batch = Batch(part.images, part.labels, names)
+        _count(self._counted, logits, part.labels, batch, dataset.classes, self.mistakes)
+        self._labels.append(part.labels)
+
+    def evaluation(self, predictor: Predictor, found: Validation) -> Evaluation:
+        """Return what was seen."""
+        about = {"classes": found.classes, "labels": np.concatenate(self._labels), "broken": found.broken,
+                 "notes": found.notes}  # fmt: skip
+        return _finish(self._counted, predictor, about)
 
 
 def checked_batch(batch: Batch, classes: int) -> NDArray[np.int64]:

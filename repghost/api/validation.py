@@ -13,12 +13,15 @@ from calib.importer.onnx_file import is_quantized
 from compile.stages.predictors import open_bundle, open_float, open_qdq
 from repghost.api.bundles import as_path
 from repghost.api.dataset import SetLike, place_of
+from repghost.api.evaluation import Recorder
+from repghost.api.shown.mistakes import check_place, confusion_lines, write_mistakes
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
+from repghost.api.shown.results import Evaluation
 from repghost.data import ImageSet
 from repghost.data.subset import choose_balanced
 from repghost.distributed.ranks import TIMEOUT, Ranks, join
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.evaluation.predictor import Predictor
 from repghost.network.spec import parse_width
 from repghost.terminal import Shown
@@ -30,6 +33,7 @@ from repghost.validation.validate import Reading, Validation
 from repghost.validation.validate import validate as measure
 
 BATCH = 250  # images per step
+MISTAKES = 500  # that are written with their images
 CACHE = "build/.cache"  # where compiled objects are kept
 
 
@@ -41,11 +45,13 @@ class Validated(Shown):
         data: of the set.
         split: that was read.
         measured: what was counted: top-1 and top-5 with intervals, loss, right answers of each class, paired changes.
+        evaluation: where mistakes were asked for: those of the network's last form, and its confusion matrix.
     """
 
     data: str
     split: str
     measured: Validation
+    evaluation: Evaluation | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -61,6 +67,7 @@ class Validated(Shown):
         """Return a table of the networks, and one of the classes where it is asked for."""
         lines = network_table(self.measured)
         lines += ["", *class_table(self.measured)] if per_class else []
+        lines += ["", *confusion_lines(self.evaluation), ""] if self.evaluation is not None else []
         return [*lines, f"{sum(self.measured.images)} pictures, broken: {len(self.broken)}"]
 
     def __repr__(self) -> str:
@@ -68,7 +75,8 @@ class Validated(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
-        return {"data": self.data, "split": self.split} | self.measured.to_dict()
+        seen = {} if self.evaluation is None else {"evaluation": self.evaluation.to_dict()}
+        return {"data": self.data, "split": self.split} | self.measured.to_dict() | seen
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,6 +128,7 @@ class _Wanted:
     cache: Path
     class_order: str | None
     progress: Progress
+    recorder: Recorder | None = None
 
 
 def validate(
@@ -135,6 +144,7 @@ def validate(
     batch: int = BATCH,
     compiled: bool = False,
     cache: str | os.PathLike[str] = CACHE,
+    mistakes: str | os.PathLike[str] | None = None,
     class_order: str | None = None,
     class_map: str | os.PathLike[str] | None = None,
     val_share: float | None = None,
@@ -160,6 +170,8 @@ def validate(
         batch: images per step.
         compiled: compile QDQ files for this machine too, and compare every bit.
         cache: where `compiled` keeps objects.
+        mistakes: a folder for the wrong images of one network, the surest `MISTAKES` at most, with what they were taken
+            for, and its confusion matrix as JSON and PNG; what an earlier run wrote there is replaced.
         class_order: of a network that does not name its classes: "natural", "characters", or a file of names.
         class_map: a file with the class of each picture, for a split without class folders.
         val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
@@ -178,12 +190,24 @@ def validate(
     multiplier = None if width is None else parse_width(width, custom=True)
     wanted = _Wanted(
         split, images, seed, as_path(preprocess), multiplier, None if weights is None else str(weights), batch,
-        compiled, Path(cache), class_order, progress,
+        compiled, Path(cache), class_order, progress, None if mistakes is None else Recorder(MISTAKES),
     )  # fmt: skip
+    if mistakes is not None:
+        check_place(Path(mistakes))
+        if len(named) > 1:
+            raise UsageError(
+                f"{option('mistakes')} is about one network, and {len(named)} are given; give one of them."
+            )
     place = place_of(data, class_map, val_share)
     with join(device, dist_timeout) as ranks:
-        found = _measure(named, place.open(split).images, wanted, ranks)
-    return Validated(str(place.path), split, found)
+        if mistakes is not None and ranks.count > 1:
+            raise UsageError(f"{option('mistakes')} is for one process; start without torchrun.")
+        found, last = _measure(named, place.open(split).images, wanted, ranks)
+    if wanted.recorder is None or mistakes is None:
+        return Validated(str(place.path), split, found)
+    seen = wanted.recorder.evaluation(last, found)
+    write_mistakes(Path(mistakes), seen)
+    return Validated(str(place.path), split, found, seen)
 
 
 def validate_widths(
@@ -235,7 +259,7 @@ def validate_widths(
 
         def of_width(files: WidthFiles) -> Validation:
             paths = [path for path in (files.checkpoint, files.quantized) if path is not None]
-            return _measure(paths, dataset, wanted, ranks)
+            return _measure(paths, dataset, wanted, ranks)[0]
 
         rows = rows_of_widths(Path(all_widths), of_width)
     return ValidatedWidths(str(place.path), tuple(rows))
@@ -243,16 +267,17 @@ def validate_widths(
 
 def _measure(
     networks: Sequence[str | os.PathLike[str]], dataset: ImageSet, wanted: _Wanted, ranks: Ranks
-) -> Validation:
-    """Return the accuracy of networks on the same images."""
+) -> tuple[Validation, Predictor]:
+    """Return the accuracy of networks on the same images, and the last form of the last one."""
     predictors = [found for source in networks for found in _open(str(source), ranks, dataset, wanted)]
     indices = None if wanted.images is None else choose_balanced(dataset.labels, wanted.images, wanted.seed)
     share = -(-(len(dataset) if indices is None else len(indices)) // ranks.count)
     with follow(wanted.progress if ranks.first else False, "validate", share) as done:
-        reading = Reading(indices, wanted.batch, _counting(done, share, wanted.batch), wanted.class_order)
+        see = None if wanted.recorder is None else wanted.recorder.see
+        reading = Reading(indices, wanted.batch, _counting(done, share, wanted.batch), wanted.class_order, see)
         found = measure(predictors, dataset, reading, ranks)
     warn_of((), found.broken)
-    return found
+    return found, predictors[-1]
 
 
 def _counting(done: Callable[[int], None], count: int, batch: int) -> Callable[[Iterable[int]], Iterable[int]]:

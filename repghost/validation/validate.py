@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from repghost.data import ImageSet, left_out, notes_on, prepare_in_parts, refuse_empty
+from repghost.data import ImageSet, Prepared, left_out, notes_on, prepare_in_parts, refuse_empty
 from repghost.distributed.ranks import Ranks
 from repghost.errors import IntegrityError
 from repghost.evaluation.accuracy import BATCH, Accuracy, PairedDifference, agresti_min, wilson
@@ -76,12 +76,15 @@ class Reading:
         batch: images that are decoded together.
         progress: wraps the loop over batches.
         class_order: for networks that do not name their classes, see `match_classes`.
+        see: is shown the set as it was matched, each part of it, and that network's logits
+            [N, classes]; this process's share.
     """
 
     indices: NDArray[np.int64] | None = None
     batch: int = BATCH
     progress: Callable[[Iterable[int]], Iterable[int]] = iter
     class_order: str | None = None
+    see: Callable[[ImageSet, Prepared, NDArray[np.float32]], None] | None = None
 
 
 def validate(
@@ -146,6 +149,8 @@ def _count(
             logits = [predictor.logits(part.images) for predictor in predictors]
             ordered = [its if order is None else its[:, order] for its, order in zip(logits, columns, strict=True)]
             tally.add(part.labels, ordered, equals)
+            if reading.see is not None:
+                reading.see(dataset, part, ordered[-1])
     return tally, broken
 
 

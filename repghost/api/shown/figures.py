@@ -13,6 +13,7 @@ from repghost.svg_figure import BLUE, ORANGE
 from repghost.terminal import escape
 
 INCHES = 0.28  # of a row
+COUNTED = 20  # classes of a matrix that has room for numbers in its cells
 
 
 class ShownFigure(Figure):
@@ -33,10 +34,15 @@ def plot_confusion(title: str, classes: tuple[str, ...], confusion: NDArray[np.i
         confusion: int64 [classes, classes], rows are the true classes.
     """
     count = len(classes)
-    side = 3 + INCHES * count
+    side = max(4.5, 3 + INCHES * count)
     figure = ShownFigure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(confusion / np.maximum(confusion.sum(1, keepdims=True), 1), vmin=0, vmax=1, cmap="Blues")
+    if count <= COUNTED:
+        for row, column in np.argwhere(confusion).tolist():
+            dark = confusion[row, column] > confusion[row].sum() / 2
+            colour = "white" if dark else "black"
+            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=8)
     names = [escape(name, 30) for name in classes]
     axes.set_xticks(range(count), names, rotation=90, parse_math=False)
     axes.set_yticks(range(count), names, parse_math=False)

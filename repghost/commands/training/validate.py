@@ -16,6 +16,7 @@ from repghost.errors import UsageError
 from repghost.terminal import say, say_page
 
 if TYPE_CHECKING:
+    from repghost.api.shown.results import Evaluation
     from repghost.api.validation import Validated, ValidatedWidths
 
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 @class_order_option
 @class_map_option
 @val_share_option
+@click.option("--mistakes", type=click.Path(path_type=Path),
+              help="A folder for the wrong pictures of one network, and its confusion matrix.")  # fmt: skip
 @click.option("--per-class", is_flag=True, help="Show each class.")
 @gather("processes", ProcessOptions, (
     click.option("--device", help="cpu or cuda, for PyTorch; a GPU by default where there is one."), dist_timeout_option
@@ -66,16 +69,27 @@ def command(
 
     if bool(networks) == bool(folder):
         raise UsageError("give either networks or --all-widths DIR; a network is a checkpoint, a QDQ file or a bundle.")
-    if folder and (options["width"] or options["weights"] or per_class):
-        raise UsageError("--width, --weights and --per-class have no effect with --all-widths; leave them out.")
+    if folder and (options["width"] or options["weights"] or options["mistakes"] or per_class):
+        raise UsageError(
+            "--width, --weights, --mistakes and --per-class have no effect with --all-widths; leave them out."
+        )
     with quiet_but_first():
         if folder:
-            del options["width"], options["weights"]
+            del options["width"], options["weights"], options["mistakes"]
             rows = validate_widths(folder, data, **options, **vars(processes))
             _tell(rows, as_json, repr(rows))
         else:
             found = validate(networks, data, **options, **vars(processes))
             _tell(found, as_json, "\n".join(found.lines(per_class)))
+            if found.evaluation is not None:
+                say(f"written: {options['mistakes']} ({_counted(found.evaluation)}, confusion.png)", err=as_json)
+
+
+def _counted(seen: Evaluation) -> str:
+    """Return how many wrong pictures there are, and how many of them were written."""
+    wrong = len(seen.labels) - seen.top1.correct
+    surest = f", the {len(seen.mistakes)} surest of them" if len(seen.mistakes) < wrong else ""
+    return f"{wrong} wrong pictures of {len(seen.labels)}{surest}"
 
 
 def _tell(found: Validated | ValidatedWidths, as_json: bool, text: str) -> None:
