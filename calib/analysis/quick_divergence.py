@@ -6,16 +6,15 @@ the bounds, the quick divergences order them as the exact ones would; only the r
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from calib.analysis.sensitivity import Change, FloatTape, dependents, log_softmax
+from calib.analysis.sensitivity import Change, FloatTape, changed_logits, in_runs, log_softmax
 from repghost.graph.operators import Graph, Layer
-from repghost.graph.run import fast_kernels, run
-from repghost.graph.threads import in_parallel
+from repghost.graph.run import fast_kernels
 
 MARGIN = 2.0  # what a change may make of the logits' difference: as much again as the unchanged network shows
 
@@ -39,37 +38,44 @@ class QuickTape:
         self._graph = graph
         self._tape = tape
         self._kernels = fast_kernels(_parameters)
-        self._tensors: dict[str, torch.Tensor] = {}
-        unchanged = self._logits(Change(graph.input, lambda: tape.tensors[graph.input]))
+        self._tensors = _ChannelsLast(tape.tensors)
+        (unchanged,) = self._logits([Change(graph.input, lambda: tape.tensors[graph.input])])
         self._slack = MARGIN * float((unchanged - tape.logits).abs().max())
 
     def estimates(self, changes: Iterable[Change]) -> list[Estimate]:
         """Return for each change alone the sum over the images of the divergence."""
-        return in_parallel(self._estimate, list(changes))
+        return in_runs(self._estimates, self._graph, changes, self._tape.together)
 
-    def _estimate(self, change: Change) -> Estimate:
-        """Return the estimate of one change.
+    def _estimates(self, changes: Sequence[Change]) -> list[Estimate]:
+        return [self._estimate(logits) for logits in self._logits(changes)]
+
+    def _estimate(self, logits: torch.Tensor) -> Estimate:
+        """Return the estimate of one change from its logits.
 
         With p the probabilities of the float network, q those of the changed one, and logits that are off by at most d,
         a divergence is off by the sum of (p - q) times what its logits are off, which is at most d |p - q|, and by at
         most d^2 of second order.
         """
-        logarithm = log_softmax(self._logits(change))
+        logarithm = log_softmax(logits)
         probability, real = self._tape.probability, self._tape.log_probability
         apart = np.abs(probability - np.exp(logarithm)).sum() + len(logarithm) * self._slack
         return Estimate(float((probability * (real - logarithm)).sum()), float(self._slack * apart))
 
     @torch.no_grad()
-    def _logits(self, change: Change) -> torch.Tensor:
-        reached = dependents(self._graph, [change.name])
-        made = {change.name, *(op.name for op in reached.operators)}
-        given = {name: self._tensor(name) for op in reached.operators for name in op.inputs if name not in made}
-        return run(reached, self._kernels, _channels_last(change.value()), given=given).flatten(1)
+    def _logits(self, changes: Sequence[Change]) -> tuple[torch.Tensor, ...]:
+        return changed_logits(self._graph, changes, self._kernels, self._tensors, _joined)
 
-    def _tensor(self, name: str) -> torch.Tensor:
-        if name not in self._tensors:
-            self._tensors[name] = _channels_last(self._tape.tensors[name])
-        return self._tensors[name]
+
+class _ChannelsLast(dict[str, torch.Tensor]):
+    """Tensors as fast convolutions want them, each made when it is first asked for."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        super().__init__()
+        self._exact = tensors
+
+    def __missing__(self, name: str) -> torch.Tensor:
+        self[name] = _channels_last(self._exact[name])
+        return self[name]
 
 
 def _parameters(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,3 +85,7 @@ def _parameters(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
 def _channels_last(x: torch.Tensor) -> torch.Tensor:
     """Return a map as fast convolutions want it, with the channels innermost in memory."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return _channels_last(parts[0] if len(parts) == 1 else torch.cat([_channels_last(part) for part in parts]))

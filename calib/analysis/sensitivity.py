@@ -6,10 +6,11 @@ over the images. It needs no labels, and unlike top-1 it is smooth.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from repghost.graph.elementary import exp, log
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.run import Kernels, float_kernels, followed_by, run, run_float, run_operator
 from repghost.graph.threads import in_parallel
+
+T = TypeVar("T")
 
 # What roundings make of a logit, a sum of some thousand float32 products, as a share of it: a few of its last bits.
 ROUNDING = 8 * 2.0**-23
@@ -97,7 +100,7 @@ class FloatTape:
         self.logits = run_float(graph, images, self.tensors.__setitem__)
         self.log_probability = log_softmax(self.logits)
         self.probability = exp(self.log_probability)
-        self._together = max(1, PIXELS // max(1, images[:, 0].numel()))
+        self.together = max(1, PIXELS // max(1, images[:, 0].numel()))  # changes in a run
 
     def part(self, images: slice) -> FloatTape:
         """Return the tape of some of the images: the bits that they have among all."""
@@ -105,6 +108,7 @@ class FloatTape:
         result.tensors = {name: x[images] for name, x in self.tensors.items()}
         result.logits, result.log_probability = self.logits[images], self.log_probability[images]
         result.probability = self.probability[images]
+        result.together = max(1, self.together * len(self.logits) // max(1, len(result.logits)))
         return result
 
     @property
@@ -118,36 +122,13 @@ class FloatTape:
 
     def divergences(self, changes: Iterable[Change]) -> list[float]:
         """Return for each change alone the sum over the images of the divergence; several are computed at a time."""
-        order = {name: index for index, name in enumerate(self._graph.names())}
-        numbered = sorted(enumerate(changes), key=lambda entry: order[entry[1].name])
-        result = [0.0] * len(numbered)
-        parts = [numbered[start : start + self._together] for start in range(0, len(numbered), self._together)]
-        for part, found in zip(parts, in_parallel(self._divergences, parts), strict=True):
-            for (index, _), divergence in zip(part, found, strict=True):
-                result[index] = divergence
-        return result
+        return in_runs(self._divergences, self._graph, changes, self.together)
 
     @torch.no_grad()
-    def _divergences(self, part: Sequence[tuple[int, Change]]) -> list[float]:
-        return [self._divergence(logits) for logits in self._logits([change for _, change in part])]
-
-    def _logits(self, changes: Sequence[Change]) -> Iterator[torch.Tensor]:
-        """Yield the logits of each change, float32 [N, classes]; all are computed in one run, as parts of a batch."""
-        size = len(self.logits)
-
-        def change(name: str, x: torch.Tensor) -> torch.Tensor:
-            """Return a tensor of all parts with the values of those parts that change it."""
-            own = {index: change.value() for index, change in enumerate(changes) if change.name == name}
-            return side_by_side([own.get(index, part) for index, part in enumerate(x.split(size))]) if own else x
-
-        reached = dependents(self._graph, [change.name for change in changes])
-        kernels = followed_by(self._kernels(len(changes)), lambda op, x: change(op.name, x))
-        read = {reached.input, *(name for op in reached.operators for name in op.inputs)}
-        made = {op.name for op in reached.operators}
-        given = {name: change(name, side_by_side([self.tensors[name]] * len(changes))) for name in read - made}
-        logits = run(reached, kernels, given[reached.input], given=given)
-        for part in logits.flatten(1).split(size):
-            yield part.movedim(0, -1).contiguous().movedim(-1, 0)  # in memory as it is alone
+    def _divergences(self, changes: Sequence[Change]) -> list[float]:
+        found = changed_logits(self._graph, changes, self._kernels(len(changes)), self.tensors, side_by_side)
+        # In memory as each is alone.
+        return [self._divergence(part.movedim(0, -1).contiguous().movedim(-1, 0)) for part in found]
 
     def _kernels(self, parts: int) -> Kernels[torch.Tensor]:
         """Return what every operator computes, for images of several parts side by side."""
@@ -155,6 +136,57 @@ class FloatTape:
 
     def _divergence(self, logits: torch.Tensor) -> float:
         return float((self.probability * (self.log_probability - log_softmax(logits))).sum())
+
+
+def in_runs(
+    function: Callable[[Sequence[Change]], list[T]], graph: Graph, changes: Iterable[Change], together: int
+) -> list[T]:
+    """Return what a function makes of each change, where it takes several at a time, those of near operators.
+
+    Args:
+        function: returns a result for each of some changes.
+        graph: whose tensors they change.
+        changes: in any order, in which the results are returned.
+        together: how many the function takes.
+    """
+    order = {name: index for index, name in enumerate(graph.names())}
+    numbered = sorted(enumerate(changes), key=lambda entry: order[entry[1].name])
+    parts = [numbered[start : start + together] for start in range(0, len(numbered), together)]
+    results = in_parallel(function, [[change for _, change in part] for part in parts])
+    places = [index for index, _ in numbered]
+    found = dict(zip(places, [result for some in results for result in some], strict=True))
+    return [found[index] for index in range(len(found))]
+
+
+def changed_logits(
+    graph: Graph,
+    changes: Sequence[Change],
+    kernels: Kernels[torch.Tensor],
+    tensors: Mapping[str, torch.Tensor],
+    join: Callable[[Sequence[torch.Tensor]], torch.Tensor],
+) -> tuple[torch.Tensor, ...]:
+    """Return the logits of each change alone, float32 [N, classes]; all are computed in one run, as parts of a batch.
+
+    Args:
+        graph: the float network.
+        changes: in the order of its operators.
+        kernels: what every operator computes, for as many parts.
+        tensors: of the unchanged network by name, [N, ...].
+        join: makes one batch of parts.
+    """
+    reached = dependents(graph, [change.name for change in changes])
+    read = {reached.input, *(name for op in reached.operators for name in op.inputs)}
+    made = {op.name for op in reached.operators}
+    size = len(tensors[reached.input])
+
+    def change(name: str, x: torch.Tensor) -> torch.Tensor:
+        """Return a tensor of all parts with the values of those parts that change it."""
+        own = {index: change.value() for index, change in enumerate(changes) if change.name == name}
+        return join([own.get(index, part) for index, part in enumerate(x.split(size))]) if own else x
+
+    given = {name: change(name, join([tensors[name]] * len(changes))) for name in read - made}
+    changed = followed_by(kernels, lambda op, x: change(op.name, x))
+    return run(reached, changed, given[reached.input], given=given).flatten(1).split(size)
 
 
 def mean_divergence(real: torch.Tensor, other: torch.Tensor) -> float:

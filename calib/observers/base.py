@@ -95,26 +95,27 @@ class TensorStatistics:
 
     def quantile(self, fraction: float) -> float:
         """Return the value below which `fraction` of all values lie, to the width of a bin."""
-        edges = np.linspace(-self.limit, self.limit, BINS + 1)
-        value = _interpolate(self.histogram, edges, fraction)
-        return float(np.clip(value, self.minimum, self.maximum))
+        width = self.limit * 2.0 / BINS
+        whole, part = _reached(self.histogram, fraction)
+        return min(max(whole * width - self.limit + part * width, self.minimum), self.maximum)
 
     def magnitude_quantile(self, fraction: float) -> float:
         """Return the magnitude below which `fraction` of all magnitudes lie, to the width of a bin."""
         folded = self.histogram[BINS // 2 :] + self.histogram[: BINS // 2][::-1]
-        edges = np.linspace(0.0, self.limit, BINS // 2 + 1)
-        return min(_interpolate(folded, edges, fraction), max(-self.minimum, self.maximum))
+        width = self.limit * 2.0 / BINS
+        whole, part = _reached(folded, fraction)
+        return min(whole * width + part * width, max(-self.minimum, self.maximum))
 
 
-def _interpolate(histogram: NDArray[np.int64], edges: NDArray[np.float64], fraction: float) -> float:
-    """Return where the cumulative histogram reaches `fraction`, straight within a bin."""
-    cumulative = np.concatenate([[0], np.cumsum(histogram)])
+def _reached(histogram: NDArray[np.int64], fraction: float) -> tuple[int, float]:
+    """Return after how many whole bins, and what part of one more, the values reach a share of all."""
+    cumulative = np.cumsum(histogram)
     wanted = fraction * cumulative[-1]
-    upper = int(np.searchsorted(cumulative, wanted, side="left"))
-    if upper == 0:  # the whole is reached before the first value: the edge of the first bin in use
-        return float(edges[int(np.argmax(histogram > 0))])
-    inside = (wanted - cumulative[upper - 1]) / (cumulative[upper] - cumulative[upper - 1])
-    return float(edges[upper - 1] + inside * (edges[upper] - edges[upper - 1]))
+    if wanted <= 0:  # reached before the first value: the edge of the first bin in use
+        return int(np.argmax(histogram > 0)), 0.0
+    place = int(np.searchsorted(cumulative, wanted, side="left"))
+    before = cumulative[place] - histogram[place]
+    return place, float((wanted - before) / histogram[place])
 
 
 class Observer(Protocol):

@@ -109,6 +109,19 @@ def test_a_quick_divergence_is_as_near_the_exact_one_as_it_says(
     assert 0 < largest_sum.error < 0.02 * largest_sum.value  # so that it tells options apart
 
 
+@pytest.mark.parametrize("together", [1, 3, 1000])
+def test_however_many_changes_run_together_each_has_its_own_result(
+    graph: Graph, spec: QuantSpec, images: NDArray[np.float32], together: int
+) -> None:
+    tape = FloatTape(graph, torch.from_numpy(images[:2]))
+    changes = [Change(name, partial(through_int8, tape.tensors[name], q)) for name, q in spec.activations.items()][::-9]
+    tape.together = together
+    exact = tape.divergences(changes)
+    assert exact == [tape.divergences([change])[0] for change in changes]
+    for estimate, divergence in zip(QuickTape(graph, tape).estimates(changes), exact, strict=True):
+        assert abs(estimate.value - divergence) <= estimate.error + tape.resolution
+
+
 def test_every_layer_and_tensor_is_in_the_table(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
     counts: list[int] = []
     entries = measure_sensitivity(graph, spec, [images[:4]], counts.append)
