@@ -153,6 +153,12 @@ def _place(output: Path, resume: str | os.PathLike[str]) -> tuple[Path, Resume]:
         return output, known[resume]
     path = Path(resume)
     folder = path.parent if path.name == STATE_FILE else path
+    if path.is_file() and folder == path:
+        raise UsageError(
+            f"{option('resume', str(resume))} is a file of weights, which lacks what a run goes on with. Give "
+            f"{option('pretrained', str(resume))} to begin a new run with them, or {option('resume', 'FOLDER')} of a "
+            "run of this program."
+        )
     if not (folder / STATE_FILE).is_file():
         raise UsageError(
             f"{option('resume', str(resume))}: there is no {STATE_FILE}; give {option('resume', 'continue')}, "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypedDict
 
 from repghost.errors import UsageError, option
@@ -300,6 +300,37 @@ _NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+def values_of(recipe: Recipe) -> dict[str, Any]:
+    """Return the values by which `recipe_with` makes a recipe of the table into this one, all that have an effect."""
+    parts = (recipe, recipe.augmentation, recipe.optimization, recipe.execution, recipe.teaching)
+    found: dict[str, Any] = {}
+    for name in RecipeValues.__annotations__:
+        field = SPELLED.get(name, name)
+        value = next((getattr(part, field) for part in parts if hasattr(part, field)), None)
+        if value not in (None, "") and not _without_effect(recipe, name):
+            found[name] = list(value) if isinstance(value, tuple) else value
+    images, (resize, _) = recipe.preprocess, sides(recipe.preprocess.resize)
+    share = images.height / resize
+    if int(images.height / share) != resize:
+        share = images.height / (resize + 0.5)
+    return found | {"img_size": images.height, "crop_pct": share, "mean": list(images.mean), "std": list(images.std),
+                    "interpolation": images.interpolation}  # fmt: skip
+
+
+def without_idle(recipe: str, values: Mapping[str, Any], idle: Collection[str]) -> dict[str, Any]:
+    """Return values of a recipe without some that would change nothing in this run, where others are refused.
+
+    Args:
+        recipe: its name.
+        values: by the names of the arguments.
+        idle: names of those that may be without effect: a file that names every argument has such ones.
+    """
+    given = {name: value for name, value in values.items() if name in RecipeValues.__annotations__}
+    changes = {SPELLED.get(name, name): value for name, value in given.items() if name not in (*OF_PREPROCESS, "width")}
+    changed = get_recipe(recipe).changed(**changes)
+    return {name: value for name, value in values.items() if name not in idle or not _without_effect(changed, name)}
+
+
 def _refuse_without_effect(recipe: Any, given: Mapping[str, Any]) -> None:
     """Refuse a value that would change nothing in this run.
 
@@ -311,9 +342,16 @@ def _refuse_without_effect(recipe: Any, given: Mapping[str, Any]) -> None:
         UsageError: naming the first such argument and what it needs.
     """
     for name in given:
-        holds, need = _NEEDS.get(name, (lambda recipe: True, ""))
-        if not holds(recipe):
-            needed = re.sub(r"\{(\w+) ?(\w*)\}", lambda found: option(found[1], found[2] or None), need)
-            raise UsageError(f"{option(name)} has no effect without {needed}; give that too, or leave it out.")
-        if name in _AUGMENTING and recipe.augmentation is not None and recipe.augmentation.no_aug:
-            raise UsageError(f"{option(name)} has no effect with {option('no_aug')}; leave one of them out.")
+        if why := _without_effect(recipe, name):
+            raise UsageError(f"{option(name)} has no effect {why}")
+
+
+def _without_effect(recipe: Any, name: str) -> str:
+    """Return why an argument changes nothing in a run of this recipe, "" where it does."""
+    holds, need = _NEEDS.get(name, (lambda recipe: True, ""))
+    if not holds(recipe):
+        needed = re.sub(r"\{(\w+) ?(\w*)\}", lambda found: option(found[1], found[2] or None), need)
+        return f"without {needed}; give that too, or leave it out."
+    if name in _AUGMENTING and recipe.augmentation is not None and recipe.augmentation.no_aug:
+        return f"with {option('no_aug')}; leave one of them out."
+    return ""

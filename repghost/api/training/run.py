@@ -12,7 +12,7 @@ from repghost.api.networks.opened import with_facts
 from repghost.api.shown.notes import Told
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.training.interrupts import interruptible
-from repghost.api.training.recipes import RecipeValues, recipe_with
+from repghost.api.training.recipes import RecipeValues, recipe_with, values_of
 from repghost.api.training.teachers import open_teacher
 from repghost.api.training.trained import Trained
 from repghost.data import ImageSet, notes_on, open_dataset
@@ -20,6 +20,7 @@ from repghost.data.names.class_names import CHARACTERS
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, option
 from repghost.evaluation.classes import match_classes
+from repghost.files import write_text_atomically
 from repghost.network.spec import model_name
 from repghost.training.choose_recipe import OF_LOADING, choose_recipe, refuse_colours
 from repghost.training.feeds.choose import open_validation
@@ -35,7 +36,12 @@ from repghost.training.suit import suit_device, suit_images
 from repghost.training.train import class_names, train
 from repghost.training.transfer import read_start
 
-MODEL_FILE = "model.safetensors"
+MODEL_FILE, ARGS_FILE = "model.safetensors", "args.yaml"
+# Arguments that a run writes beside the values of its recipe.
+WRITTEN = (
+    "data", "train_split", "val_split", "val_data", "val_share", "pretrained", "teacher_weights", "num_classes",
+    "class_order", "class_map",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,14 @@ class Wanted:
         """Return the images that are trained on, their classes in order."""
         found = open_dataset(self.data, self.train_split, self.class_map, self.val_share)
         return match_classes(found, len(found.classes), None, self.class_order or CHARACTERS)
+
+    def args(self, recipe: Recipe) -> str:
+        """Return the arguments of the run as YAML, which `repghost train -c` reads."""
+        import yaml  # type: ignore[import-untyped]
+
+        own = {name: getattr(self, name) for name in WRITTEN if getattr(self, name) is not None}
+        given = {name: str(value) if isinstance(value, Path) else value for name, value in own.items()}
+        return str(yaml.safe_dump({"recipe": recipe.name, **values_of(recipe), **given}, allow_unicode=True))
 
     def options(self, recipe: Recipe, ranks: Ranks) -> Options:
         """Return what does not decide the result."""
@@ -192,9 +206,11 @@ def _chosen(named: Recipe | None, values: RecipeValues, wanted: Wanted, ranks: R
 def _start_line(
     recipe: Recipe, why: str, dataset: ImageSet, wanted: Wanted, ranks: Ranks, tell: Told
 ) -> Callable[[int, int], None]:
-    """Return what tells how the run is made, once its epochs and their images are known."""
+    """Return what writes and tells how the run is made, once its epochs and their images are known."""
 
     def begin(epochs: int, images: int) -> None:
+        if ranks.first:
+            write_text_atomically(wanted.folder / ARGS_FILE, wanted.args(recipe))
         step = recipe.batch * ranks.count * recipe.execution.accumulate
         precision = {"off": "float32"}.get(recipe.execution.amp, recipe.execution.amp)
         processes = f" in {ranks.count} processes" if ranks.count > 1 else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.commands.options.args_file import args_file_option, from_file
 from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
 from repghost.commands.options.process_options import processes_option, quiet_but_first, start_processes
 from repghost.commands.options.train_flags import recipe_options
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 @class_map_option
 @val_share_option
 @recipe_options
+@args_file_option
 def command(
     data: Path, output: Path, experiment: str | None, mixed: bool, threads: int | None, count: int | None, **given: Any
 ) -> None:
@@ -75,11 +77,7 @@ def command(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    if mixed:
-        if given["amp_dtype"] not in (None, "float16"):
-            raise UsageError("--amp is --amp-dtype float16; leave one of them out.")
-        given["amp_dtype"] = "float16"
-    given = {name: value for name, value in given.items() if value is not None}
+    given = _of_the_recipe(given, mixed, from_file(click.get_current_context()))
     folder = output / experiment if experiment else output
     with quiet_but_first(), closing(TrainProgress()) as shown, following() as quantized:
         found = train(
@@ -90,6 +88,20 @@ def command(
         )  # fmt: skip
         if found.quantized is not None:
             tell_trained(found.path.with_name("model.qdq.onnx"), found.quantized)
+
+
+def _of_the_recipe(given: dict[str, Any], mixed: bool, by_file: frozenset[str]) -> dict[str, Any]:
+    """Return the arguments that were given, --amp in its long form, and of a file only what has an effect."""
+    if mixed and not ("mixed" in by_file and given["amp_dtype"] is not None):
+        if given["amp_dtype"] not in (None, "float16"):
+            raise UsageError("--amp is --amp-dtype float16; leave one of them out.")
+        given["amp_dtype"] = "float16"
+    given = {name: value for name, value in given.items() if value is not None}
+    if not by_file:
+        return given
+    from repghost.api.training.recipes import without_idle
+
+    return without_idle(given["recipe"], given, by_file)
 
 
 def _report(trained: Trained, data: Path) -> None:

@@ -44,7 +44,7 @@ ONLY_THERE = {
     "report": SETS | OUTPUTS | {"format", "build", "target", "widths", "weights", "size", "images", "test-images",
                                 "class-order"},
     # The folder below another one, what starts several processes, and what torch is told for the whole process:
-    "train": {"experiment", "processes", "threads", "native-amp"},
+    "train": {"config", "experiment", "processes", "threads", "native-amp"},
     "validate": {"all-widths", "per-class"},
 }  # fmt: skip
 
