@@ -20,9 +20,11 @@ from compile.summary.board_advice import (
     share_span,
     width_label,
 )
-from compile.summary.facts import OURS, Pixels, Speed, Summary
+from compile.summary.facts import OURS, Pixels, Speed, Summary, by_size
+from compile.summary.published import place, short_name
 from repghost.tables import Cell, Table, make_table
 
+ESTIMATED = "estimated"
 ABOUT = (
     "The widest RepGhostNet that stays below a time on one thread, even where its estimate is as wrong as any of that "
     'board was. "Known by" says "measured", or how far estimates were off on networks whose times were published '
@@ -124,7 +126,7 @@ def _figures(machine: str, speeds: Sequence[Speed], size: Pixels) -> list[Figure
 
 
 def _board(summary: Summary, board: Board) -> Choice:
-    sizes = {it.size: own_widths(board_figures(summary, board, it.size)) for it in summary.speeds}
+    sizes = {size: own_widths(board_figures(summary, board, size)) for size in {it.size for it in summary.speeds}}
     size = _best(sizes) if sizes else SIZE
     figures = sizes.get(size, [])
     return Choice(board.name, board.label, board.processor, size, tuple(figures), briefly_known(board, figures), board)
@@ -138,3 +140,39 @@ def _best(sizes: dict[Pixels, list[Figure]]) -> Pixels:
         return sum(it.kind == "measured" for it in figures), len(figures), size == SIZE
 
     return max(sizes, key=worth)
+
+
+def board_table(summary: Summary) -> Table:
+    """Return the milliseconds of our builds on boards, one thread: measured where one was, else estimated."""
+    estimated = [speed for speed in summary.speeds if speed.kind == ESTIMATED and speed.runtime == OURS]
+    models = sorted({speed.model for speed in estimated}, key=place)
+    rows = []
+    for board in (board for board in BOARDS.values() if any(it.machine == board.label for it in estimated)):
+        for size in sorted({speed.size for speed in estimated}, key=lambda size: (size != SIZE, by_size(size))):
+            figures = board_figures(summary, board, size)
+            rows += [_board_row(board, size, precision, figures, models) for precision in _precisions(figures)]
+    about = (
+        "Milliseconds of one inference on one thread: estimated, or measured where the cell says so (repghost bench "
+        '--on BOARD). "Known by" is how far estimates of the board were off on networks whose times were published '
+        "(docs/boards-model.md)."
+    )
+    heads = ("board", "input | px", "precision", *(f"#{short_name(model)} | ms" for model in models), "known by")
+    return make_table(heads, rows, "boards", "Every board", about)
+
+
+def _precisions(figures: Sequence[Figure]) -> list[str]:
+    return sorted({it.precision for it in figures}, key=lambda name: (name != "int8", name))
+
+
+def _board_row(
+    board: Board, size: Pixels, precision: str, figures: Sequence[Figure], models: Sequence[str]
+) -> tuple[Cell, ...]:
+    found = {it.model: it for it in figures if it.precision == precision}
+    cells = [_on_board(found.get(model)) for model in models]
+    return Cell(board.label), Cell(str(size)), Cell(precision), *cells, Cell(briefly_known(board, list(found.values())))
+
+
+def _on_board(figure: Figure | None) -> Cell:
+    if figure is None:
+        return Cell("-")
+    return Cell(figure.short + " measured" * (figure.kind == "measured"), figure.ms, str(figure))

@@ -11,7 +11,7 @@ from repghost.errors import IntegrityError, UsageError
 from repghost.sizes import parse_size
 
 FORMAT = "repghost-summary"
-VERSION = 4
+VERSION = 5
 
 # How a figure came to be. Milliseconds are "measured", or "estimated" from the cycles of `compile.cycles.boards`, and
 # always called so; an instruction count is "emulated", a cycle "modelled".
@@ -46,6 +46,25 @@ class Change:
     low: float
     high: float
     agreeing: int  # images that both give the same class
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """On how many images a build gives the float network's class, and of how many."""
+
+    same: int
+    pictures: int
+
+    @property
+    def share(self) -> float:
+        """The part of the images."""
+        return self.same / self.pictures
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any] | None) -> Agreement | None:
+        """Return what a benchmark says; None where it did not compare."""
+        pictures, same = ((found or {}).get(key) for key in ("pictures", "with_float"))
+        return cls(int(same), int(pictures)) if pictures and same is not None else None
 
 
 @dataclass(frozen=True)
@@ -103,7 +122,7 @@ class Speed:
         unit: of `value`, `low` and `high`.
         low: the fastest, for times; of an estimate the low end of its range.
         high: the 90th percentile, for times; of an estimate the high end.
-        agreement: share of images that get the float network's class; None where it was not compared.
+        agreement: with the float network; None where it was not compared.
         weights: "random" where only the shapes matter.
         made_by: who quantized it.
     """
@@ -121,7 +140,7 @@ class Speed:
     unit: Unit
     low: float | None = None
     high: float | None = None
-    agreement: float | None = None
+    agreement: Agreement | None = None
     weights: str
     made_by: str = "this project"
     source: str
@@ -247,7 +266,8 @@ class Summary:
         if values.get("format") != FORMAT or values.get("version") != VERSION:
             raise IntegrityError(
                 f"{name} is {values.get('format')!r} version {values.get('version')!r}, not {FORMAT} version "
-                f"{VERSION}; make it again with 'repghost report'."
+                f"{VERSION}; "
+                "make it again from the files that its \"sources\" name: 'repghost report FILES -o DIR'."
             )
         body = {key: value for key, value in values.items() if key not in ("format", "version")}
         summary = read_record(body, cls, name)

@@ -31,6 +31,20 @@ def gate_sentences(summary: Summary) -> tuple[list[str], list[str]]:
     return passed, missed
 
 
+def gate_in_one(summary: Summary) -> str:
+    """Return in one sentence what int8 by default changes over all networks, and how many keep what was asked for."""
+    methods = [it for network in summary.networks if (it := first_method(network, "ptq")) and it.change]
+    if not methods:
+        return ""
+    drops = sorted(map(_drop, methods))
+    span = " to ".join(dict.fromkeys(points(-drop / 100) for drop in (drops[-1], drops[0])))
+    said = f"By default calibration int8 changes top-1 by {span} points"
+    if summary.max_drop is None:
+        return f"{said}, over {len(drops)} networks."
+    kept = sum(drop <= summary.max_drop for drop in drops)
+    return f"{said}: {kept} of {len(drops)} networks lose at most the {summary.max_drop:g} points that were allowed."
+
+
 def _drop(method: Method) -> float:
     """Return the points of top-1 that a method loses; its change was measured."""
     assert method.change is not None

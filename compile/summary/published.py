@@ -62,3 +62,19 @@ def published_figures() -> dict[str, NetworkFigures]:
         for row in WIDTHS
     ]
     return {figures.name: figures for figures in (*own, *_OTHERS)}
+
+
+def place(model: str) -> tuple[int, str]:
+    """Return what networks are sorted by: RepGhostNets from the narrowest to the widest, then all others by name."""
+    widths = {row.name: index for index, row in enumerate(WIDTHS)}
+    return widths.get(model, len(widths)), model
+
+
+def short_name(model: str) -> str:
+    """Return a network's width where it is one of ours, e.g. "0.5x", else its name."""
+    return published_figures()[model].label if place(model)[0] < len(WIDTHS) else model
+
+
+def full_name(model: str) -> str:
+    """Return a network as people call it, e.g. "RepGhostNet 0.5x"; what is none of ours as it is."""
+    return f"{published_figures()[model].family} {short_name(model)}" if place(model)[0] < len(WIDTHS) else model

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-from compile.cycles.boards import BOARDS
-from compile.cycles.widths import Figure
 from compile.summary.advice import pareto
-from compile.summary.board_advice import board_figures
-from compile.summary.choices import device_table, find_choices
-from compile.summary.facts import OURS, LayerTable, Method, Network, Pixels, Share, Size, Speed, Summary, by_size
-from compile.summary.published import NetworkFigures, published_figures
+from compile.summary.choices import ESTIMATED, board_table, device_table, find_choices
+from compile.summary.facts import LayerTable, Method, Network, Pixels, Share, Size, Speed, Summary, by_size
+from compile.summary.published import NetworkFigures, full_name, place, published_figures
 from repghost.network.spec import WIDTHS
 from repghost.sizes import parse_size, sides, sides_text
 from repghost.tables import Cell, Table, make_table
@@ -20,7 +16,6 @@ from repghost.tables import Cell, Table, make_table
 ABSENT, NO_WEIGHTS = "not measured", "no weights"
 FILL = "make compile TARGET=arm64 WIDTH={width} WEIGHTS=timm DATA=imagenet"
 LAYERS = "layers-"  # begins the names of the tables of layers
-ESTIMATED = "estimated"
 MEGA = 1e6
 
 
@@ -76,7 +71,7 @@ def width_table(summary: Summary) -> Table:
         "#multiply-adds | M",
         "#published top-1 | %",
         "#published top-5 | %",
-        "judged on",
+        "evaluated on",
         "#fp32 top-1 | %",
         "#int8 by calibration | %",
         "#change | points",
@@ -85,11 +80,10 @@ def width_table(summary: Summary) -> Table:
     )
     rows = [row for width in WIDTHS for row in _width_rows(summary, width.name)]
     about = (
-        "Published figures are the authors', float32 on ImageNet at 224 pixels, counted in train form. Accuracies "
-        "beside them are measured by this project on the pictures named in the row, int8 by the compiled integer "
-        "program; a change is paired, with its 95 % interval. Training learns from labels, too, so it can pass "
-        "float32 of a checkpoint that was not trained to its end. Widths judged on different pictures, or trained for "
-        "different times, are not to be compared with each other."
+        "Published: the authors' figures, float32 on ImageNet at 224 px. All else was measured here, on the pictures "
+        "that the row names: float32, int8 by the compiled integer program, and the paired change with its 95 % "
+        "interval. Training sees labels, so it can pass float32 of a checkpoint that was not trained to its end. Rows "
+        "with other pictures or other training are not to be compared."
     )
     absent = [row[5].note for row in rows if row[5].text == NO_WEIGHTS]
     about += f" A width without weights is filled in like this: {absent[0]}." if absent else ""
@@ -123,6 +117,19 @@ def _method_share(method: Method | None) -> Share | None:
     return None if method is None else method.share
 
 
+def change_table(summary: Summary) -> Table:
+    """Return one row per network: its accuracy in float32 and in int8 by default calibration."""
+    heads = ("network", "evaluated on", "#float32 top-1 | %", "#int8 top-1 | %", "#change | points")
+    rows = [
+        (Cell(full_name(it.model), None, it.weights), Cell(f"{it.data} at {it.size} px"), _share(it.fp32),
+         _share(_method_share(first_method(it, "ptq") or first_method(it, "qat"))),
+         _change(first_method(it, "ptq") or first_method(it, "qat")))
+        for it in summary.networks if it.fp32 is not None or it.methods
+    ]  # fmt: skip
+    about = "Measured; int8 by the compiled integer program, its change paired, with a 95 % interval."
+    return make_table(heads, rows, "changes", "What int8 changes", about)
+
+
 def accuracy_table(summary: Summary) -> Table:
     """Return one row for each way each network was quantized."""
     heads = ("network", "pictures", "method", "kind", "#top-1 | %", "#change | points", "#same answer | %")
@@ -144,52 +151,23 @@ def accuracy_table(summary: Summary) -> Table:
     return make_table(heads, rows, "accuracy", "Every way to int8", about)
 
 
-def board_table(summary: Summary) -> Table:
-    """Return the milliseconds of our builds on boards, one thread: measured where one was, else estimated."""
-    estimated = [speed for speed in summary.speeds if speed.kind == ESTIMATED and speed.runtime == OURS]
-    boards = [board for board in BOARDS.values() if any(speed.machine == board.label for speed in estimated)]
-    keys = dict.fromkeys((speed.model, speed.size, speed.precision) for speed in estimated)
-    known = {(board, size): board_figures(summary, board, size) for board in boards for _, size, _ in keys}
-    rows = [
-        (
-            Cell(model),
-            Cell(str(size)),
-            Cell(precision),
-            *(_on_board(known[board, size], model, precision) for board in boards),
-        )
-        for model, size, precision in sorted(keys, key=lambda key: (by_size(key[1]), key[0], key[2]))
-    ]
-    about = (
-        "Milliseconds of one inference on one thread. An estimated one was measured by nobody: its range is "
-        "that of the largest errors estimates of this board had on published networks (docs/boards-model.md). "
-        "The first measurement (repghost bench --on BOARD, repghost deploy) takes its place."
-    )
-    heads = ("network", "input | px", "precision", *(f"#{board.label} | ms" for board in boards))
-    return make_table(heads, rows, "boards", "Boards, estimated and measured", about)
-
-
-def _on_board(figures: Sequence[Figure], model: str, precision: str) -> Cell:
-    found = next((it for it in figures if (it.model, it.precision) == (model, precision)), None)
-    return Cell("-") if found is None else Cell(str(found), found.ms, found.variant)
-
-
 def latency_tables(summary: Summary) -> list[Table]:
     """Return a table for each machine, size and unit."""
     others = [speed for speed in summary.speeds if speed.kind != ESTIMATED]  # those have a table of their own
     keys = dict.fromkeys((speed.where, speed.machine, speed.size, speed.unit) for speed in others)
     order = ("board", "jetson", "host", "emulated")
 
-    def place(key: tuple[str, str, Pixels, str]) -> tuple[Any, ...]:
+    def turn(key: tuple[str, str, Pixels, str]) -> tuple[Any, ...]:
         where, machine, size, unit = key
         return order.index(where), machine, by_size(size), unit
 
-    return [_latency_table(summary, *key) for key in sorted(keys, key=place)]
+    return [_latency_table(summary, *key) for key in sorted(keys, key=turn)]
 
 
 def _latency_table(summary: Summary, where: str, machine: str, size: Pixels, unit: str) -> Table:
     others = [speed for speed in summary.speeds if speed.kind != ESTIMATED]
     speeds = [s for s in others if (s.where, s.machine, s.size, s.unit) == (where, machine, size, unit)]
-    speeds.sort(key=lambda speed: (speed.threads, speed.model, speed.value))
+    speeds.sort(key=lambda speed: (*place(speed.model), speed.threads, speed.value))
     marked = pareto(speeds, published_figures())
     scale, shown, count = (1.0, "ms", "median") if unit == "ms" else (MEGA, f"million {unit}", "count")
     heads = (
@@ -201,7 +179,7 @@ def _latency_table(summary: Summary, where: str, machine: str, size: Pixels, uni
         f"#{count} | {shown}",
         "#fastest | ms",
         "#90 % | ms",
-        "#same class as float | %",
+        "#same class as float",
         "#published top-1 | %",
         "best of its speed",
     )
@@ -216,22 +194,26 @@ def _latency_table(summary: Summary, where: str, machine: str, size: Pixels, uni
 
 def _latency_title(where: str, machine: str, size: Pixels, unit: str) -> str:
     what = {"ms": "Latency", "instructions": "Executed instructions", "cycles": "Modelled cycles"}[unit]
-    place = {"host": "on this host", "board": "on a board", "jetson": "on a Jetson", "emulated": "under emulation"}
-    return f"{what} {place[where]}: {machine}, {size} px"
+    places = {"host": "on this host", "board": "on a board", "jetson": "on a Jetson", "emulated": "under emulation"}
+    return f"{what} {places[where]}: {machine}, {size} px"
 
 
 def _latency_row(speed: Speed, scale: float, marked: bool) -> tuple[Cell, ...]:
     figures: NetworkFigures | None = published_figures().get(speed.model)
     digits = 3 if speed.unit == "ms" else 2
     times = [Cell("-") if t is None else Cell(f"{t:.{digits}f}", t) for t in (speed.low, speed.high)]
-    agreement = Cell(ABSENT) if speed.agreement is None else Cell(percent(speed.agreement), speed.agreement)
     return (
         Cell(speed.model, None, f"{speed.weights} weights"), Cell(speed.precision),
         Cell(speed.runtime, None, speed.made_by), Cell(speed.variant or "-"), Cell(str(speed.threads), speed.threads),
-        Cell(f"{speed.value / scale:.{digits}f}", speed.value), *times, agreement,
+        Cell(f"{speed.value / scale:.{digits}f}", speed.value), *times, _agreement(speed),
         Cell("-") if figures is None else Cell(f"{figures.top1:.1f}", figures.top1, figures.source),
         Cell("yes" if marked else ""),
     )  # fmt: skip
+
+
+def _agreement(speed: Speed) -> Cell:
+    found = speed.agreement
+    return Cell("-") if found is None else Cell(f"{found.same} of {found.pictures}", found.share)
 
 
 def size_table(summary: Summary) -> Table:
@@ -246,7 +228,7 @@ def size_table(summary: Summary) -> Table:
         "#bundle | MB",
         "#working memory | KB",
     )
-    rows = tuple(_size_row(size) for size in summary.sizes)
+    rows = tuple(_size_row(size) for size in sorted(summary.sizes, key=lambda size: place(size.model)))
     about = "model.so holds the code of every instruction set of its target and the weights once for each layout."
     return make_table(heads, rows, "sizes", "Sizes", about)
 

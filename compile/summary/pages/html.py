@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
-from compile.summary.advice import advice_by_heading
+from compile.summary.choices import device_table, find_choices
 from compile.summary.collect import find_conflicts
 from compile.summary.facts import Summary
-from compile.summary.gate import gate_sentences
+from compile.summary.gate import gate_in_one, gate_sentences
+from compile.summary.page_tables import page_tables
+from compile.summary.pages.first_screen import first_screen
 from compile.summary.pages.plots import all_plots
-from compile.summary.tables import ABSENT, LAYERS, NO_WEIGHTS, all_tables
-from repghost.tables import Cell, Column, Table
+from compile.summary.tables import ABSENT, NO_WEIGHTS
+from repghost.svg_figure import BLUE, GREEN, INK, ORANGE, PURPLE
+from repghost.tables import Cell, Column, Table, make_table
 
 TITLE = "Which width, at which precision, for which machine"
-BY_LAYER = "Layer by layer"
-LONG = 20  # letters; longer texts are broken into lines, but not at every word
+CHARTS = "Latency, cycles, and what int8 changes"
+LONG = 24  # letters; longer texts are broken into lines, but not at every word
+# The figures take the colours of the page, which are legible in the light and in the dark.
+COLOURS = {INK: "ink", BLUE: "blue", ORANGE: "orange", GREEN: "green", PURPLE: "purple"}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A section that is shown on demand: what it is called, its place in links, and its lines."""
+
+    title: str
+    name: str
+    lines: Sequence[str]
+    open: bool = False
 
 
 def render_page(summary: Summary, plots: Mapping[str, str] | None = None) -> str:
@@ -24,6 +41,8 @@ def render_page(summary: Summary, plots: Mapping[str, str] | None = None) -> str
     style, script = ((files("compile.summary.pages") / name).read_text("utf-8") for name in ("page.css", "page.js"))
     # Nothing is loaded from anywhere; the policy makes the browser hold the page to it.
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+    folds = _folds(summary)
+    charts = _charts(summary, all_plots(summary) if plots is None else plots)
     parts = [
         "<!doctype html>",
         '<html lang="en">',
@@ -36,11 +55,17 @@ def render_page(summary: Summary, plots: Mapping[str, str] | None = None) -> str
         f"<style>\n{style}</style>",
         "</head>",
         "<body>",
+        '<header id="top">',
         f"<h1>{TITLE}</h1>",
-        *_advice(summary),
-        *_body(summary, all_plots(summary) if plots is None else plots),
-        *_missing(summary),
-        *_sources(summary),
+        *_careful(summary),
+        *first_screen(summary),
+        *_devices(summary),
+        "</header>",
+        *_contents(bool(charts), folds),
+        "<main>",
+        *charts,
+        *[line for fold in folds for line in _fold(fold)],
+        "</main>",
         f"<script>\n{script}</script>",
         "</body>",
         "</html>",
@@ -48,90 +73,97 @@ def render_page(summary: Summary, plots: Mapping[str, str] | None = None) -> str
     return "\n".join(parts) + "\n"
 
 
-def _advice(summary: Summary) -> list[str]:
-    passed, missed = gate_sentences(summary)
-    parts = [f'<p class="careful">{escape(sentence)}</p>' for sentence in (*missed, *find_conflicts(summary))]
-    for heading, sentences in advice_by_heading(summary).items():
-        parts += [f"<h3>{escape(heading)}</h3>", *_list(sentences)]
-    parts += ["<h3>Accuracy</h3>", *_list(passed)] if passed else []
-    parts += ["<h2>What changed</h2>", *_list(summary.comparison)] if summary.comparison else []
-    return parts
+def _careful(summary: Summary) -> list[str]:
+    sentences = (*gate_sentences(summary)[1], *find_conflicts(summary))
+    return [f'<p class="careful">{escape(sentence)}</p>' for sentence in sentences]
 
 
-def _list(sentences: Sequence[str]) -> list[str]:
-    return ['<ul class="advice">', *[f"<li>{escape(sentence)}</li>" for sentence in sentences], "</ul>"]
+def _contents(charts: bool, folds: Sequence[Fold]) -> list[str]:
+    links = [("top", "Which to take"), *([("charts", CHARTS)] if charts else [])]
+    links += [(fold.name, fold.title) for fold in folds]
+    items = [f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title in links]
+    return ['<nav aria-label="Contents">', "<p>Contents</p>", "<ol>", *items, "</ol>", "</nav>"]
 
 
-def _body(summary: Summary, plots: Mapping[str, str]) -> list[str]:
-    tables = all_tables(summary)
-    folded = [table for table in tables if _is_folded(table)]
-    targets: dict[str, str] = {}  # one link for each kind of table
-    for table in tables:
-        targets.setdefault(BY_LAYER if table in folded else table.title.partition(":")[0], table.name)
-    links = [f'<a href="#{name}">{escape(title)}</a>' for title, name in targets.items()]
-    parts = [f"<nav>{' · '.join(links)}</nav>", *_table(tables[0])]
+def _charts(summary: Summary, plots: Mapping[str, str]) -> list[str]:
+    if not plots:
+        return []
+    parts = [f'<h2 id="charts">{CHARTS}</h2>', '<div class="charts">']
     for title, svg in plots.items():
-        drawing = svg[svg.index("<svg") :]  # without the XML head, which HTML has no use for
-        parts.append(f"<figure>{drawing}<figcaption>{escape(title)}</figcaption></figure>")
-    for table in tables[1:]:
-        parts += [f"<h2>{BY_LAYER}</h2>"] if folded and table is folded[0] else []
-        parts += _table(table)
-    return parts
+        parts.append(f"<figure><figcaption>{escape(title)}</figcaption>{_inline(svg)}</figure>")
+    sentence = gate_in_one(summary)
+    return [*parts, *([f"<p>{escape(sentence)}</p>"] if sentence else []), "</div>"]
 
 
-def _is_folded(table: Table) -> bool:
-    """Return whether a table is long, and shown on demand."""
-    return table.name.startswith(LAYERS)
+def _inline(svg: str) -> str:
+    """Return a figure as a part of the page: without its head, its unused names and its own colours."""
+    drawing = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    used = set(re.findall(r"#([\w-]+)", drawing))
+    drawing = re.sub(r' id="([\w-]+)"', lambda found: found[0] if found[1] in used else "", drawing)
+    for colour, name in COLOURS.items():
+        drawing = drawing.replace(colour, f"var(--{name})")
+    return re.sub(r"\n\s*", "\n", drawing)
+
+
+def _folds(summary: Summary) -> list[Fold]:
+    folds = [Fold(table.title, table.name, _table(table)) for table in page_tables(summary)]
+    if summary.comparison:
+        worse = any("worse than allowed" in sentence for sentence in summary.comparison)
+        items = [f"<li>{escape(sentence)}</li>" for sentence in summary.comparison]
+        folds.insert(0, Fold("What changed", "changed", ["<ul>", *items, "</ul>"], open=worse))
+    if summary.layers:
+        said = f"Layers of {len(summary.layers)} builds, with their work and error, are in report.csv and report.json."
+        command = "<code>repghost explain BUNDLE</code> shows those of one build."
+        folds.append(Fold("Layer by layer", "layers", [f"<p>{said} {command}</p>"]))
+    if summary.missing:
+        rows = [(it.what, it.command) for it in summary.missing]
+        table = make_table(("what", "the command that measures it"), rows, "missing", "Not measured")
+        folds.append(Fold(table.title, table.name, _table(table)))
+    return [*folds, Fold("Where it comes from", "sources", _sources(summary))]
+
+
+def _devices(summary: Summary) -> list[str]:
+    """Return the table of all boards, open for who has no script."""
+    table = device_table(find_choices(summary))
+    return _fold(Fold("All boards in one table", table.name, _table(table), open=True)) if table.rows else []
+
+
+def _fold(fold: Fold) -> list[str]:
+    state = " open" if fold.open else ""
+    return [f'<details id="{fold.name}"{state}><summary><h2>{escape(fold.title)}</h2></summary>', *fold.lines,
+            "</details>"]  # fmt: skip
 
 
 def _table(table: Table) -> list[str]:
-    heads = "".join(_head(column) for column in table.columns)
-    rows = ["<tr>" + "".join(map(_cell, row, table.columns)) + "</tr>" for row in table.rows]
-    folded = _is_folded(table)
-    opening = [f'<details id="{table.name}"><summary>{escape(table.title)}</summary>'] if folded else [
-        f'<h2 id="{table.name}">{escape(table.title)}</h2>'
-    ]  # fmt: skip
-    closing = ["</details>"] if folded else []
+    heads = "".join(map(_head, table.columns))
+    about = [f'<p class="about">{escape(table.about)}</p>'] if table.about else []
     return [
-        *opening,
-        f'<p class="about">{escape(table.about)}</p>',
-        f'<div class="scroll" tabindex="0"><table><thead><tr>{heads}</tr></thead><tbody>',
-        *rows,
+        *about,
+        f'<div class="scroll" tabindex="0"><table class="data"><thead><tr>{heads}</tr></thead><tbody>',
+        *("<tr>" + "".join(map(_cell, row, table.columns)) + "</tr>" for row in table.rows),
         "</tbody></table></div>",
-        *closing,
     ]
 
 
 def _head(column: Column) -> str:
     unit = f" <small>{escape(column.unit)}</small>" if column.unit else ""
-    kind = ' class="number"' if column.numeric else ""
-    return f'<th scope="col"{kind}><button type="button">{escape(column.title)}{unit}</button></th>'
+    kind = "" if column.numeric else ' class="t"'
+    return f'<th scope="col"{kind}><button>{escape(column.title)}{unit}</button></th>'
 
 
 def _cell(cell: Cell, column: Column) -> str:
-    classes = ["number"] if column.numeric else []
+    """Return a cell; a number has no attribute, because there are thousands of them."""
+    kind = "" if column.numeric else ' class="t"'
     if cell.text in (ABSENT, NO_WEIGHTS):
-        classes = ["absent"]
+        kind = ' class="absent"'
     elif not column.numeric and len(cell.text) > LONG:
-        classes = ["long"]
-    attributes = f' class="{" ".join(classes)}"' if classes else ""
-    attributes += "" if cell.value is None else f' data-value="{cell.value!r}"'
-    attributes += f' title="{escape(cell.note)}"' if cell.note else ""
-    return f"<td{attributes}>{escape(cell.text)}</td>"
-
-
-def _missing(summary: Summary) -> list[str]:
-    if not summary.missing:
-        return []
-    items = [f"<li>{escape(it.what)}. Measure it: <code>{escape(it.command)}</code></li>" for it in summary.missing]
-    return ['<h2 id="missing">Not measured</h2>', "<ul>", *items, "</ul>"]
+        kind = ' class="t long"'
+    note = f' title="{escape(cell.note)}"' if cell.note else ""
+    return f"<td{kind}{note}>{escape(cell.text)}</td>"
 
 
 def _sources(summary: Summary) -> list[str]:
-    items = [
-        f"<li>{escape(source.name)} (<code>{source.sha256[:16]}</code>): {escape(source.about)}</li>"
-        for source in summary.sources
-    ]
     tools = ", ".join(f"{escape(name)} {escape(version)}" for name, version in summary.tools.items())
     made = f"<p>Made {escape(summary.made)} on {escape(summary.machine)}. Tools: {tools}.</p>"
-    return ['<h2 id="sources">Where it comes from</h2>', made, "<ul>", *items, "</ul>"]
+    rows = [(source.name, source.sha256[:16], source.about) for source in summary.sources]
+    return [made, *_table(make_table(("file", "sha256", "what it says"), rows))]

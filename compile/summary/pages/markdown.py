@@ -1,15 +1,23 @@
-"""The summary as Markdown, for a repository."""
+"""The summary as Markdown, for a repository and a terminal: one screen, and where the rest is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from compile.summary.advice import advice_by_heading
+from compile.summary.choices import device_table, find_choices
 from compile.summary.collect import find_conflicts
 from compile.summary.facts import Summary
-from compile.summary.gate import gate_sentences
-from compile.summary.tables import LAYERS, all_tables
+from compile.summary.gate import gate_in_one, gate_sentences
+from compile.summary.tables import change_table
 from repghost.tables import markdown_lines
+
+SHOWN_CHANGES = 8  # sentences on what changed; the page has all of them
+FEW = 3  # networks whose accuracy the screen has room for; the page has all of them
+REST = (
+    "[report.html](report.html) is the page: a board is picked there, and it has every table. report.csv holds every "
+    "number in full, report.json everything this was made from."
+)
+UNWRITTEN = "`repghost report PATHS -o DIR` writes the page with every table, and every number as CSV and JSON."
 
 
 def render_markdown(summary: Summary, figures: Mapping[str, str] | None = None) -> str:
@@ -20,30 +28,25 @@ def render_markdown(summary: Summary, figures: Mapping[str, str] | None = None) 
         figures: files beside the page by their titles; a page that is printed has none.
     """
     lines = ["# Which width, at which precision, for which machine"]
-    passed, missed = gate_sentences(summary)
-    for sentence in (*missed, *find_conflicts(summary)):
+    for sentence in (*gate_sentences(summary)[1], *find_conflicts(summary)):
         lines += ["", f"**Careful**: {sentence}"]
-    for heading, sentences in advice_by_heading(summary).items():
-        lines += _list(heading, sentences)
-    lines += _list("Accuracy", passed) if passed else []
-    lines += _list("What changed", summary.comparison) if summary.comparison else []
-    tables = all_tables(summary)
-    for index, table in enumerate(tables):
-        if not table.name.startswith(LAYERS):
-            lines += ["", *markdown_lines(table)]
-        if index == 0:
-            for title, file in (figures or {}).items():
-                lines += ["", f"![{title}]({file})", "", title]
-    if any(table.name.startswith(LAYERS) for table in tables):
-        lines += ["", "Layer by layer: in the page and in the CSV."]
-    if summary.missing:
-        lines += ["", "## Not measured", ""]
-        lines += [f"- {item.what}. Measure it: `{item.command}`" for item in summary.missing]
-    lines += ["", "## Where it comes from", "", f"Made {summary.made} on {summary.machine}.", ""]
-    lines += [f"- {source.name} (`{source.sha256[:16]}`): {source.about}" for source in summary.sources]
+    lines += ["", UNWRITTEN if figures is None else REST]
+    lines += _changed(summary)
+    devices, changes = device_table(find_choices(summary)), change_table(summary)
+    lines += ["", *markdown_lines(devices)] if devices.rows else []
+    lines += ["", *markdown_lines(changes)] if 0 < len(changes.rows) <= FEW else []
+    said = gate_in_one(summary)
+    lines += ["", said] if said else []
+    lines += ["", "Figures:", "", *(f"- [{title}]({file})" for title, file in figures.items())] if figures else []
     tools = ", ".join(f"{name} {version}" for name, version in summary.tools.items())
-    return "\n".join([*lines, "", f"Tools: {tools}."]) + "\n"
+    lines += ["", f"Made {summary.made} on {summary.machine}, of {len(summary.sources)} files. Tools: {tools}."]
+    return "\n".join(lines) + "\n"
 
 
-def _list(heading: str, sentences: Sequence[str]) -> list[str]:
-    return ["", f"## {heading}", "", *[f"- {sentence}" for sentence in sentences]]
+def _changed(summary: Summary) -> list[str]:
+    """Return what changed, the worst first, as far as a screen has room."""
+    sentences = sorted(summary.comparison, key=lambda sentence: "worse than allowed" not in sentence)
+    more = len(sentences) - SHOWN_CHANGES
+    shown = [f"- {sentence}" for sentence in sentences[:SHOWN_CHANGES]]
+    shown += [f"- and {more} more, in the page"] if more > 0 else []
+    return ["", "## What changed", "", *shown] if shown else []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compile.storage import formats
-from compile.summary.facts import Speed
+from compile.summary.facts import Agreement, Speed
 from compile.summary.sources import File, Learned, pixels
 from compile.summary.sources.count import counted
 
@@ -28,8 +28,7 @@ def read(file: File) -> Learned:
 
 
 def _speeds(file: File, entry: Mapping[str, Any]) -> Iterator[Speed]:
-    result, predictions = file.values, entry["agreement"]
-    same = predictions.get("with_float")
+    result = file.values
     for figure in counted(result["cpu"], entry["whole"]):
         yield Speed(
             **figure,
@@ -38,7 +37,7 @@ def _speeds(file: File, entry: Mapping[str, Any]) -> Iterator[Speed]:
             runtime=entry["runtime"],
             precision=entry["precision"],
             variant="",
-            agreement=None if same is None else same / predictions["pictures"],
+            agreement=Agreement.of(entry["agreement"]),
             weights=str(result["weights"].get("kind", "unnamed")),
             made_by=f"{entry['made_by']}, {entry['version']}",
             source=file.name,

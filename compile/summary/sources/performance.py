@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from compile.storage import formats
-from compile.summary.facts import OURS, Speed
+from compile.summary.facts import OURS, Agreement, Speed
 from compile.summary.sources import File, Learned, measured_ms, pixels
 from compile.summary.sources.count import of_result
 
@@ -50,8 +50,6 @@ def _of_network(file: File, network: Mapping[str, Any]) -> Iterator[Speed]:
     machine, subject = network["machine"], network["network"]
     for run in network["runs"]:
         for result in run["results"]:
-            agreement = result.get("agreement") or {}
-            images, same = agreement.get("pictures"), agreement.get("with_float")
             yield Speed(
                 **measured_ms(result),
                 model=subject["name"],
@@ -62,7 +60,7 @@ def _of_network(file: File, network: Mapping[str, Any]) -> Iterator[Speed]:
                 where="host",
                 variant=result["variant"] or "",
                 threads=int(run["threads"]),
-                agreement=same / images if images and same is not None else None,
+                agreement=Agreement.of(result.get("agreement")),
                 weights=subject["weights"]["kind"],
                 made_by=f"{result['made_by']}{', ' + result['version'] if result['version'] else ''}",
                 source=file.name,

@@ -1,83 +1,130 @@
-"""The page in a real browser. Images of it are kept in build/screenshots, to be looked at."""
+"""The committed page in a real browser, loaded once. Images of it are kept in build/screenshots, to be looked at."""
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from benchmarks.shared.browser import INSTALL_HINT, Browser, find_browser
-from compile.storage.strict_json import canonical_json
-from compile.summary.collect import collect, find_files
-from compile.summary.facts import Summary
-from compile.summary.output import write_all
-from compile.summary.pages.html import render_page
-from compile.summary.tables import all_tables
+from benchmarks.shared.browser import INSTALL_HINT, find_browser
+from benchmarks.shared.page import Page, opened, served
 from repghost.network.spec import WIDTHS
 from tests.support import ROOT
-from tests.support.summary_cases import NAMES, run_report, write_runs
 
+FOLDER = ROOT / "docs" / "widths"
 SCREENSHOTS = ROOT / "build" / "screenshots"
-SIZES = {"desktop": (1280, 1600), "phone": (390, 844)}
+PROBE = Path(__file__).with_name("page_probe.js").read_text()
+SCREENS = {"desktop": (1280, 720), "phone": (390, 844)}
+SHOWN = [(device, scheme) for device in SCREENS for scheme in ("light", "dark")]
+ROWS = "[...table.tBodies[0].rows].map(row => row.cells[0].textContent)"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Browser:
-    found = find_browser()
-    if found is None:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    browser = find_browser()
+    if browser is None:
         pytest.skip(f"no Chromium: {INSTALL_HINT}, or: python -m tests.support.fetch")
+    profile = tmp_path_factory.mktemp("browser")
+    with served(FOLDER) as address, opened(browser, profile) as found:
+        found.open(f"{address}report.html")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def probes(page: Page) -> dict[tuple[str, str], dict[str, Any]]:
+    """What is asked of the page on each screen, and its image."""
+    found = {}
+    for device, scheme in SHOWN:
+        page.show_as(*SCREENS[device], scheme)
+        found[device, scheme] = page.run(PROBE)
+        page.screenshot(SCREENSHOTS / f"report-{device}-{scheme}.png")
     return found
 
 
-@pytest.fixture(scope="module")
-def summary(tmp_path_factory: pytest.TempPathFactory) -> Summary:
-    reports = [run_report(name, 0.002, 1.5 * (index + 1)) for index, name in enumerate(NAMES)]
-    return collect(find_files([write_runs(tmp_path_factory.mktemp("runs") / "build", *reports)]), max_drop=0.3)
+@pytest.mark.parametrize(("device", "scheme"), SHOWN)
+def test_text_is_legible_and_nothing_collides(
+    probes: dict[tuple[str, str], dict[str, Any]], device: str, scheme: str
+) -> None:
+    probe = probes[device, scheme]
+    assert probe["texts"] > 120
+    assert (probe["faint"], probe["small"], probe["overlaps"], probe["wide"]) == ([], [], [], 0)
 
 
-def answer(browser: Browser, page: str, script: str, folder: Path) -> Any:
-    """Open a page, run a script in it, and return the JSON value it computes; a message on the console fails."""
-    extra = f"<script>document.title = JSON.stringify((() => {{ {script} }})());</script></body>"
-    file = folder / "page.html"
-    file.write_text(page.replace("</body>", extra))
-    done = browser.run(["--dump-dom", file.as_uri()], folder / "profile")
-    assert "CONSOLE" not in done.stderr
-    (title,) = re.findall("<title>(.*?)</title>", done.stdout, re.DOTALL)
-    return json.loads(title.replace("&quot;", '"').replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
+def test_the_answer_is_on_the_first_screen_and_the_page_is_short(
+    probes: dict[tuple[str, str], dict[str, Any]],
+) -> None:
+    for (device, _), probe in probes.items():
+        assert probe["chartEnds"] <= SCREENS[device][1]
+    assert probes["desktop", "light"]["height"] <= 8 * SCREENS["desktop"][1]
 
 
-def test_a_table_sorts_by_a_press_on_its_head(browser: Browser, summary: Summary, tmp_path: Path) -> None:
-    script = (
-        "const t = document.querySelector('table'); const b = t.tHead.rows[0].cells[3].querySelector('button');"
-        "b.click(); b.click(); return [...t.tBodies[0].rows].map(r => r.cells[0].textContent);"
-    )
+def test_each_pick_shows_the_answer_of_the_table(page: Page) -> None:
+    script = """
+    [...document.querySelectorAll("#devices tbody tr")].flatMap((row) => [10, 30, 100].map((ms, index) => {
+      const [board, limit] = document.querySelectorAll("#pick select");
+      const label = row.cells[0].textContent;
+      board.value = [...board.options].find((option) => option.textContent.startsWith(label)).value;
+      limit.value = ms;
+      board.dispatchEvent(new Event("change", { bubbles: true }));
+      const take = [...document.querySelectorAll(".take")].filter((it) => it.checkVisibility());
+      const bold = [...document.querySelectorAll(".take-it th")].filter((it) => it.checkVisibility());
+      return [row.cells[2 + index].textContent.split(", ")[0], take.map((it) => it.textContent),
+              bold.map((it) => it.textContent)];
+    }))"""
+    picks = page.run(script)
+    assert len(picks) >= 3 * 13
+    for taken, said, bold in picks:
+        assert (said, bold) == (([f"Take {taken}"], [taken]) if taken != "-" else (said, []))
+        assert len(said) == 1 and (taken != "-" or said[0].startswith("Nothing stays below"))
+
+
+def test_repghostnet_comes_first_in_every_table(page: Page) -> None:
+    script = f"""[...document.querySelectorAll("table.data")].filter((table) =>
+        table.tHead.textContent.startsWith("network")).map((table) => {ROWS})"""
+    tables = page.run(script)
+    assert len(tables) >= 4
+    for names in tables:
+        own = [name.startswith("RepGhostNet") for name in names]
+        assert own == sorted(own, reverse=True) and own[0]
+
+
+def test_a_table_sorts_by_a_press_on_its_head(page: Page) -> None:
+    script = f"""(() => {{ const table = document.querySelector("#widths table");
+        const head = table.tHead.rows[0].cells[3].querySelector("button");
+        head.click(); head.click(); return {ROWS}; }})()"""
     expected = [f"{width.multiplier:g}x" for width in sorted(WIDTHS, key=lambda row: -row.top1)]
-    assert answer(browser, render_page(summary), script, tmp_path) == expected
+    assert page.run(script) == expected
 
 
-def test_every_number_that_is_shown_is_that_of_the_json(browser: Browser, summary: Summary, tmp_path: Path) -> None:
-    written = Summary.from_dict(json.loads(canonical_json(summary.to_dict())), "report.json")
-    expected = [[[cell.text, cell.value] for row in table.rows for cell in row] for table in all_tables(written)]
-    script = (
-        "return [...document.querySelectorAll('table')].map(t => [...t.tBodies[0].querySelectorAll('td, th')].map("
-        "c => [c.textContent, c.dataset.value === undefined ? null : Number(c.dataset.value)]));"
-    )
-    assert answer(browser, render_page(summary), script, tmp_path) == expected
+def test_what_is_folded_is_legible_too_and_a_fault_is_seen(page: Page) -> None:
+    fault = "<p id=fault style='color: #888; font-size: 10px; margin-bottom: -1rem'>pale</p>"
+    try:
+        page.run("for (const fold of document.querySelectorAll('details')) fold.open = true")
+        page.show_as(*SCREENS["phone"], "light")
+        probe = page.run(PROBE)
+        assert (probe["faint"], probe["small"], probe["wide"]) == ([], [], 0) and probe["texts"] > 5000
+        page.run(f"document.querySelector('h1').insertAdjacentHTML('beforebegin', `{fault}`)")
+        page.run("for (const fold of document.querySelectorAll('details')) fold.open = false")
+        probe = page.run(PROBE)
+        assert (probe["faint"], probe["small"]) == (["pale"], ["pale"])
+        assert [pair.split(" | ")[0] for pair in probe["overlaps"]] == ["pale"]
+    finally:
+        page.run("document.getElementById('fault')?.remove()")
 
 
-@pytest.mark.parametrize("device", SIZES)
-def test_image_of_the_page_is_kept(browser: Browser, summary: Summary, tmp_path: Path, device: str) -> None:
-    write_all(summary, tmp_path / "report")
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    width, height = SIZES[device]
-    path = SCREENSHOTS / f"report-{device}.png"
-    page = (tmp_path / "report" / "report.html").as_uri()
-    browser.run([f"--screenshot={path}", f"--window-size={width},{height}", page], tmp_path / "profile")
-    image = np.asarray(Image.open(path).convert("L"))
-    assert image.shape == (height, width)
-    assert np.unique(image).size > 20  # text and a figure, not an empty page
+def test_a_link_of_the_contents_opens_its_section(page: Page) -> None:
+    page.run("""document.querySelector('nav a[href="#sizes"]').click()""")
+    page.until("document.getElementById('sizes').open")
+    assert page.run("document.querySelectorAll('details[open]').length") == 1
+
+
+def test_without_a_script_one_answer_and_the_table_of_all_boards_are_there(page: Page) -> None:
+    page.send("Emulation.setScriptExecutionDisabled", value=True)
+    address = page.run("location.href.split('#')[0]")
+    page.open(f"{address}?plain")
+    visible = """["#pick", "#devices table", "#on-raspberry-pi-4 .take", "#on-raspberry-pi-5"].map((name) =>
+        [...document.querySelectorAll(name)].filter((it) => it.checkVisibility()).length)"""
+    assert page.run(visible) == [0, 1, 1, 0]
+    assert page.console == []

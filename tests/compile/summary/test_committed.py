@@ -10,10 +10,12 @@ import pytest
 from compile.storage.stage_cache import ROOT
 from compile.summary.collect import collect, find_conflicts, find_files
 from compile.summary.output import figure_files, read_summary
+from compile.summary.pages.html import render_page
 from compile.summary.pages.markdown import render_markdown
 from compile.summary.pages.plots import all_plots
 from compile.summary.tables import all_tables
 
+SVG = re.compile("<svg.*?</svg>", re.DOTALL)
 DOCS = ROOT / "docs"
 FILES = sorted(DOCS.rglob("*.json"))
 
@@ -30,6 +32,23 @@ def test_the_page_over_widths_is_that_of_its_json() -> None:
     figures = figure_files(all_plots(summary))
     assert (folder / "report.md").read_text() == render_markdown(summary, figures)
     assert {path.name for path in folder.glob("*.svg")} == set(figures.values())
+    page = (folder / "report.html").read_text()  # matplotlib's versions draw in their own ways
+    assert SVG.sub("", page) == SVG.sub("", render_page(summary))
+
+
+def test_the_page_is_small_and_its_summary_is_one_screen() -> None:
+    assert (DOCS / "widths/report.html").stat().st_size < 300_000
+    page, summary = (DOCS / "widths/report.html").read_text(), (DOCS / "widths/report.md").read_text()
+    assert 1 <= page.count("<svg") <= 3
+    assert len(summary.splitlines()) <= 45 and "](report.html)" in summary
+    assert not re.search(r"87\.50?", page) and "7 of 8" in page
+
+
+def test_no_sentence_of_the_page_repeats_another() -> None:
+    page = (DOCS / "widths/report.html").read_text()
+    before = page[: page.index('<details id="widths"')]  # what is open, each board's answers aside
+    sentences = re.findall(r"<(?:p|li)[^>]*>(.*?)</(?:p|li)>", re.sub("<section.*?</section>", "", before, flags=re.S))
+    assert len(sentences) > 10 and len(sentences) == len(set(sentences))
 
 
 def test_docs_themselves_can_be_reported_on() -> None:
