@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.shown.results import Evaluation
 from repghost.data import ImageSet
+from repghost.data.images.chosen_preprocess import with_values
 from repghost.data.subset import choose_balanced
 from repghost.distributed.ranks import TIMEOUT, Ranks, join
 from repghost.errors import UsageError, option
@@ -27,7 +28,7 @@ from repghost.network.spec import parse_width
 from repghost.terminal import Shown
 from repghost.validation.published_widths import WidthFiles, WidthRow
 from repghost.validation.published_widths import validate_widths as rows_of_widths
-from repghost.validation.sources import open_checkpoints
+from repghost.validation.sources import EMA, open_checkpoints
 from repghost.validation.tables import class_table, network_table, width_table
 from repghost.validation.validate import Reading, Validation
 from repghost.validation.validate import validate as measure
@@ -128,6 +129,10 @@ class _Wanted:
     cache: Path
     class_order: str | None
     progress: Progress
+    workers: int
+    img_size: int | None
+    crop_pct: float | None
+    ema: bool
     recorder: Recorder | None = None
 
 
@@ -142,6 +147,10 @@ def validate(
     width: str | None = None,
     weights: str | os.PathLike[str] | None = None,
     batch: int = BATCH,
+    workers: int = 0,
+    img_size: int | None = None,
+    crop_pct: float | None = None,
+    ema: bool = False,
     compiled: bool = False,
     cache: str | os.PathLike[str] = CACHE,
     mistakes: str | os.PathLike[str] | None = None,
@@ -168,6 +177,10 @@ def validate(
         width: needed for the checkpoint "timm"; a checkpoint of another width is refused.
         weights: of a name: a weight file, or "pretrained".
         batch: images per step.
+        workers: processes that decode; 0 decodes in this one. They change no result.
+        img_size: pixels of the input, where a network takes any.
+        crop_pct: input size / resize, instead of the networks' own.
+        ema: refuse networks of which none has averaged weights; where there are any, they are always measured.
         compiled: compile QDQ files for this machine too, and compare every bit.
         cache: where `compiled` keeps objects.
         mistakes: a folder for the wrong images of one network, the surest `MISTAKES` at most, with what they were taken
@@ -190,7 +203,8 @@ def validate(
     multiplier = None if width is None else parse_width(width, custom=True)
     wanted = _Wanted(
         split, images, seed, as_path(preprocess), multiplier, None if weights is None else str(weights), batch,
-        compiled, Path(cache), class_order, progress, None if mistakes is None else Recorder(MISTAKES),
+        compiled, Path(cache), class_order, progress, workers, img_size, crop_pct, ema,
+        None if mistakes is None else Recorder(MISTAKES),
     )  # fmt: skip
     if mistakes is not None:
         check_place(Path(mistakes))
@@ -219,6 +233,9 @@ def validate_widths(
     seed: int = 0,
     preprocess: str | os.PathLike[str] | None = None,
     batch: int = BATCH,
+    workers: int = 0,
+    img_size: int | None = None,
+    crop_pct: float | None = None,
     compiled: bool = False,
     cache: str | os.PathLike[str] = CACHE,
     class_order: str | None = None,
@@ -238,6 +255,9 @@ def validate_widths(
         seed: chooses them.
         preprocess: a JSON file.
         batch: images per step.
+        workers: processes that decode.
+        img_size: pixels of the input.
+        crop_pct: input size / resize.
         compiled: compile QDQ files too.
         cache: of objects.
         class_order: of networks that do not name their classes.
@@ -251,8 +271,9 @@ def validate_widths(
         UsageError: when the folder has no checkpoint, or two of one width; and as `repghost.validate`.
     """
     wanted = _Wanted(
-        split, images, seed, as_path(preprocess), None, None, batch, compiled, Path(cache), class_order, progress
-    )
+        split, images, seed, as_path(preprocess), None, None, batch, compiled, Path(cache), class_order, progress,
+        workers, img_size, crop_pct, False,
+    )  # fmt: skip
     place = place_of(data, class_map, val_share)
     with join(device, dist_timeout) as ranks:
         dataset = place.open(split).images
@@ -269,12 +290,17 @@ def _measure(
     networks: Sequence[str | os.PathLike[str]], dataset: ImageSet, wanted: _Wanted, ranks: Ranks
 ) -> tuple[Validation, Predictor]:
     """Return the accuracy of networks on the same images, and the last form of the last one."""
-    predictors = [found for source in networks for found in _open(str(source), ranks, dataset, wanted)]
+    opened = [found for source in networks for found in _open(str(source), ranks, dataset, wanted)]
+    predictors = [_prepared_as_asked(found, wanted) for found in opened]
+    if wanted.ema and not any(EMA in found.name for found in predictors):
+        raise UsageError(f"{option('ema')}: no averaged weights in {', '.join(map(str, networks))}; leave it out.")
     indices = None if wanted.images is None else choose_balanced(dataset.labels, wanted.images, wanted.seed)
     share = -(-(len(dataset) if indices is None else len(indices)) // ranks.count)
     with follow(wanted.progress if ranks.first else False, "validate", share) as done:
         see = None if wanted.recorder is None else wanted.recorder.see
-        reading = Reading(indices, wanted.batch, _counting(done, share, wanted.batch), wanted.class_order, see)
+        reading = Reading(
+            indices, wanted.batch, _counting(done, share, wanted.batch), wanted.class_order, see, wanted.workers
+        )
         found = measure(predictors, dataset, reading, ranks)
     warn_of((), found.broken)
     return found, predictors[-1]
@@ -289,6 +315,19 @@ def _counting(done: Callable[[int], None], count: int, batch: int) -> Callable[[
             done(min(batch, count - place))
 
     return wrapped
+
+
+def _prepared_as_asked(network: Predictor, wanted: _Wanted) -> Predictor:
+    """Return a network whose images are prepared at another size, or with another crop."""
+    asked = {"img_size": wanted.img_size, "crop_pct": wanted.crop_pct}
+    given = {name: value for name, value in asked.items() if value is not None}
+    changed = with_values(network.preprocess, given) if given else network.preprocess
+    if changed.size != network.preprocess.size and network.program is not None:
+        raise UsageError(
+            f"{option('img_size', wanted.img_size)}: {network.source} takes {network.preprocess.height} x "
+            f"{network.preprocess.width} pixels and no others; leave it out."
+        )
+    return replace(network, preprocess=changed)
 
 
 def _open(source: str, ranks: Ranks, dataset: ImageSet, wanted: _Wanted) -> list[Predictor]:

@@ -22,8 +22,8 @@ class Tally:
         right: int64 [K, C], images of each class that a network puts first into its class.
         top5: int64 [K], images whose class is among the best five.
         loss: float64 [K], sum of the cross-entropy.
-        pairs: int64 [K, 3], images that only the first network has right, that only this one has right, and that
-            both predict alike.
+        pairs: int64 [K, 3], images that only the network compared with has right, that only this one has right, and
+            that both predict alike.
         unequal: int64 [K], images whose logits differ from those of an earlier network that they have to equal.
     """
 
@@ -43,7 +43,11 @@ class Tally:
         return cls(images, right, top5, np.zeros(networks), pairs, unequal)
 
     def add(
-        self, labels: NDArray[np.int64], logits: Sequence[NDArray[np.float32]], equals: Sequence[int | None] = ()
+        self,
+        labels: NDArray[np.int64],
+        logits: Sequence[NDArray[np.float32]],
+        equals: Sequence[int | None] = (),
+        bases: Sequence[int] = (),
     ) -> None:
         """Count a batch.
 
@@ -51,26 +55,27 @@ class Tally:
             labels: int64 [N].
             logits: float32 [N, C] of each network.
             equals: for each network the place of an earlier one that it has to equal to the bit, or None.
+            bases: for each network the place of the one that it is compared with; the first of all by default.
 
         Raises:
             UsageError: when a logit is not a number.
         """
         classes = len(self.images)
         self.images[:] += np.bincount(labels, minlength=classes)
-        first = logits[0].argmax(1)
+        every = [scores.argmax(1) for scores in logits]
         for place, scores in enumerate(logits):
             if not np.isfinite(scores).all():
                 raise UsageError(f"network {place + 1} gives scores that are not finite; its weights are broken.")
-            predictions = scores.argmax(1)
+            predictions, base = every[place], every[bases[place] if bases else 0]
             right = predictions == labels
             self.right[place] += np.bincount(labels[right], minlength=classes)
             self.top5[place] += np.count_nonzero(ranks_of(scores, labels) < TOP)
             self.loss[place] += cross_entropy(scores, labels).sum()
-            first_right = first == labels
+            base_right = base == labels
             self.pairs[place] += [
-                np.count_nonzero(first_right & ~right),
-                np.count_nonzero(right & ~first_right),
-                np.count_nonzero(first == predictions),
+                np.count_nonzero(base_right & ~right),
+                np.count_nonzero(right & ~base_right),
+                np.count_nonzero(base == predictions),
             ]
             earlier = equals[place] if equals else None
             if earlier is not None:

@@ -13,7 +13,9 @@ IMAGENET_CLASSES = 1000
 
 def network_table(report: Validation) -> list[str]:
     """Return one line for each network."""
-    heads = ("network", "#top-1", "#95 %", "#top-5", "#loss", "#change", "#95 %", "#same answer", "computed by")
+    names = short_names([item.source for item in report.networks])
+    against = len({item.against for item in report.networks} - {None}) > 1  # otherwise it is the first one
+    heads = ["network", "file", "#top-1", "#95 %", "#top-5", "#loss", "#change", "#95 %", "#same answer"]
     rows = []
     for item in report.networks:
         change = ["", "", ""]
@@ -25,8 +27,18 @@ def network_table(report: Validation) -> list[str]:
             ]
         interval = f"{item.top1.low:.2%} to {item.top1.high:.2%}"
         scores = [f"{item.top1.top1:.2%}", interval, f"{item.top5.top1:.2%}", f"{item.loss:.4f}"]
-        rows.append([item.name, *scores, *change, item.by])
-    return text_lines(make_table(heads, rows))
+        base = "" if item.against is None else names[report.networks[item.against].source]
+        rows.append([item.name, names[item.source], *scores, *change, *([base] if against else []), item.by])
+    return text_lines(make_table([*heads, *(["against"] if against else []), "computed by"], rows))
+
+
+def short_names(sources: Sequence[str]) -> dict[str, str]:
+    """Return what rows call files: as much of the end of their paths as tells them apart."""
+    for depth in range(1, 1 + max(len(source.split("/")) for source in sources)):
+        found = {source: "/".join(source.rstrip("/").split("/")[-depth:]) for source in sources}
+        if len(set(found.values())) == len(found):
+            return found
+    return {source: source for source in sources}
 
 
 def class_table(report: Validation) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypedDict
 
+from repghost.data.images.chosen_preprocess import with_values
 from repghost.errors import UsageError, option
 from repghost.sizes import sides
 from repghost.training.recipe import Recipe, get_recipe
@@ -201,32 +201,10 @@ def recipe_with(recipe: str | Recipe, values: RecipeValues) -> Recipe:
     if "width" in changes:  # the authors write repghost.repghostnet_0_5x
         changes["width"] = str(changes["width"]).removeprefix("repghost.")
     if images:
-        changes["preprocess"] = _changed_preprocess(base, images)
+        changes["preprocess"] = with_values(base.preprocess, images)
     changed = base.changed(**changes)
     _refuse_without_effect(changed, given)
     return changed
-
-
-def _changed_preprocess(recipe: Recipe, given: Mapping[str, Any]) -> Any:
-    """Return the recipe's Preprocess with other values."""
-    preprocess = recipe.preprocess
-    changes = {key: given[key] for key in ("mean", "std", "interpolation") if key in given}
-    size = given.get("img_size")
-    if "input_size" in given:
-        channels, height, width = given["input_size"]
-        if channels != 3 or height != width or size not in (None, height):
-            raise UsageError(
-                f"{option('input_size')} must be 3 N N and agree with {option('img_size')}, not {channels} {height} "
-                f"{width}."
-            )
-        size = height
-    share = given.get("crop_pct", preprocess.height / sides(preprocess.resize)[0])
-    if not 0.1 <= share <= 1:
-        raise UsageError(f"{option('crop_pct')} must be from 0.1 to 1, not {share}.")
-    if size is not None or "crop_pct" in given:
-        size = preprocess.height if size is None else size
-        changes |= {"size": size, "resize": int(size / share)}
-    return dataclasses.replace(preprocess, **changes)
 
 
 def _optimizer_has(recipe: Any, name: str) -> bool:

@@ -10,7 +10,13 @@ import click
 
 from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
 from repghost.commands.options.gather import gather
-from repghost.commands.options.process_options import ProcessOptions, dist_timeout_option, quiet_but_first
+from repghost.commands.options.process_options import (
+    ProcessOptions,
+    dist_timeout_option,
+    processes_option,
+    quiet_but_first,
+    start_processes,
+)
 from repghost.commands.progress.notes import say_notes
 from repghost.errors import UsageError
 from repghost.terminal import say, say_page
@@ -22,16 +28,21 @@ if TYPE_CHECKING:
 
 @click.command("validate", short_help="Top-1 of networks: raw, EMA, fused, int8, compiled.")
 @click.argument("networks", nargs=-1, metavar="[NETWORK|FILE.qdq.onnx|BUNDLE]...")
-@click.option(
-    "--data", required=True, type=click.Path(path_type=Path), help="A set of pictures (see docs/pictures.md)."
-)
-@click.option("--split", default="test", show_default=True, help="Which part of the set.")
+@click.option("--data", "--data_dir", "--data-dir", "data", required=True, type=click.Path(path_type=Path),
+              help="A set of pictures (see docs/pictures.md).")  # fmt: skip
+@click.option("--resume", "--checkpoint", "checkpoint", help="One more network, as the authors and timm take it.")
+@click.option("--split", "--val-split", default="test", show_default=True, help="Which part of the set.")
 @click.option("--images", type=click.IntRange(1), help="Only so many pictures, balanced over the classes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures of --images.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON; instead of the networks' own.")
-@click.option("--width", help="Needed for the checkpoint 'timm'; refuses a checkpoint of another width.")
+@click.option("--width", "--model", help="Needed for the checkpoint 'timm'; refuses a checkpoint of another width.")
+@click.option("--model-ema", "--ema", "ema", is_flag=True, help="Refuse a checkpoint without averaged weights.")
 @click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
-@click.option("--batch", "-b", default=250, show_default=True, type=click.IntRange(1), help="Pictures per step.")
+@click.option("--img-size", type=click.IntRange(1), help="Pixels of the input, where a network takes any.")
+@click.option("--crop-pct", type=float, help="Input size / resize, instead of the networks' own.")
+@click.option("--workers", "-j", default=0, show_default=True, type=click.IntRange(0), help="Processes that decode.")
+@click.option("--batch", "-b", "--batch-size", default=250, show_default=True, type=click.IntRange(1),
+              help="Pictures per step.")  # fmt: skip
 @click.option("--compiled", is_flag=True, help="Compile QDQ files for this machine too, and compare every bit.")
 @click.option("--cache", default="build/.cache", show_default=True, type=click.Path(path_type=Path),
               help="Where --compiled keeps objects.")  # fmt: skip
@@ -43,14 +54,17 @@ if TYPE_CHECKING:
 @click.option("--mistakes", type=click.Path(path_type=Path),
               help="A folder for the wrong pictures of one network, and its confusion matrix.")  # fmt: skip
 @click.option("--per-class", is_flag=True, help="Show each class.")
+@processes_option
 @gather("processes", ProcessOptions, (
     click.option("--device", help="cpu or cuda, for PyTorch; a GPU by default where there is one."), dist_timeout_option
 ))  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(
     networks: tuple[str, ...],
+    checkpoint: str | None,
     data: Path,
     folder: Path | None,
+    count: int | None,
     per_class: bool,
     as_json: bool,
     processes: ProcessOptions,
@@ -63,19 +77,24 @@ def command(
     computed by the numpy reference, a bundle by its own code. A QDQ file with the .qdq.onnx name of a checkpoint
     in --all-widths is measured with it.
 
-    Several processes: torchrun --nproc-per-node=N -m repghost.cli validate ...
+    Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost.cli validate ...
     """
+    start_processes(count)
     from repghost.api.validation import validate, validate_widths
 
+    networks += () if checkpoint is None else (checkpoint,)
+    if options["width"]:  # the authors write repghost.repghostnet_0_5x
+        options["width"] = options["width"].removeprefix("repghost.")
     if bool(networks) == bool(folder):
         raise UsageError("give either networks or --all-widths DIR; a network is a checkpoint, a QDQ file or a bundle.")
-    if folder and (options["width"] or options["weights"] or options["mistakes"] or per_class):
+    if folder and (options["width"] or options["weights"] or options["mistakes"] or options["ema"] or per_class):
         raise UsageError(
-            "--width, --weights, --mistakes and --per-class have no effect with --all-widths; leave them out."
+            "--width, --weights, --mistakes, --model-ema and --per-class have no effect with --all-widths; leave them "
+            "out."
         )
     with quiet_but_first():
         if folder:
-            del options["width"], options["weights"], options["mistakes"]
+            del options["width"], options["weights"], options["mistakes"], options["ema"]
             rows = validate_widths(folder, data, **options, **vars(processes))
             _tell(rows, as_json, repr(rows))
         else:

@@ -50,6 +50,35 @@ def resized(preprocess: Preprocess, size: Size | None) -> Preprocess:
     return replace(preprocess, size=size, resize=(scaled[0], scaled[1]))
 
 
+def with_values(preprocess: Preprocess, given: Mapping[str, Any]) -> Preprocess:
+    """Return a preprocessing with other values, as arguments of commands call them.
+
+    Args:
+        preprocess: what is changed.
+        given: any of mean, std, interpolation; img_size or input_size, which keep the share that is cropped; crop_pct.
+
+    Raises:
+        UsageError: for a value out of range.
+    """
+    changes = {key: given[key] for key in ("mean", "std", "interpolation") if key in given}
+    size = given.get("img_size")
+    if "input_size" in given:
+        channels, height, width = given["input_size"]
+        if channels != 3 or height != width or size not in (None, height):
+            raise UsageError(
+                f"{option('input_size')} must be 3 N N and agree with {option('img_size')}, not {channels} {height} "
+                f"{width}."
+            )
+        size = height
+    share = given.get("crop_pct", preprocess.height / sides(preprocess.resize)[0])
+    if not 0.1 <= share <= 1:
+        raise UsageError(f"{option('crop_pct')} must be from 0.1 to 1, not {share}.")
+    if size is not None or "crop_pct" in given:
+        size = preprocess.height if size is None else size
+        changes |= {"size": size, "resize": int(size / share)}
+    return replace(preprocess, **changes)
+
+
 def require_square_rgb(preprocess: Preprocess, what: str) -> int:
     """Return the side of a preprocessing for square RGB images.
 

@@ -45,7 +45,7 @@ ONLY_THERE = {
                                 "class-order"},
     # The folder below another one, what starts several processes, and what torch is told for the whole process:
     "train": {"config", "experiment", "processes", "threads", "native-amp"},
-    "validate": {"all-widths", "per-class"},
+    "validate": {"all-widths", "checkpoint", "per-class", "processes"},
 }  # fmt: skip
 
 

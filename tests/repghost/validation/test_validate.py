@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from repghost.data.formats.arrays import ArraySet
 from repghost.data.images.preprocess import Preprocess
 from repghost.network.model import RepGhostNet
 from repghost.validation.sources import open_checkpoints
+from repghost.validation.tables import short_names
 from repghost.validation.validate import Reading, validate
 
 CLASSES = ("ant", "bee", "cow")
@@ -171,3 +173,45 @@ def test_all_widths_stand_beside_the_published_figures(tmp_path: Path) -> None:
     twice = CliRunner().invoke(cli, arguments)
     assert twice.exit_code == 2
     assert "both of width 0.5" in twice.output
+
+
+def test_the_authors_command_is_read(tmp_path: Path) -> None:
+    tree, path = make_tree(tmp_path / "tree"), tmp_path / "last.pth.tar"
+    raw, averaged = (RepGhostNet(width=0.25, num_classes=3).state_dict() for _ in range(2))
+    torch.save({"state_dict": raw, "state_dict_ema": averaged, "epoch": 1}, path)
+    written = tmp_path / "preprocess.json"
+    written.write_text(json.dumps(PREPROCESS.to_dict()))
+    words = ["validate", "-b", "5", "--model-ema", "--model", "repghost.repghostnet_0_25x", "--resume", str(path)]
+    words += ["--data_dir", str(tree), "--val-split", "val", "--preprocess", str(written), "--json"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert [item["name"] for item in found["networks"]] == ["fp32 raw", "fp32 EMA", "fp32 EMA fused"]
+    again = CliRunner().invoke(cli, [*words, "-j", "2"])
+    assert json.loads(again.stdout) == found
+    other = CliRunner().invoke(cli, [*words, "--img-size", "64", "--crop-pct", "0.8"])
+    assert json.loads(other.stdout)["preprocess"] == PREPROCESS.to_dict() | {"size": 64, "resize": 80}
+    torch.save({"state_dict": raw}, path)
+    without = CliRunner().invoke(cli, words)
+    assert without.exit_code == 2 and "--model-ema: no averaged weights in " in without.output
+    narrow = CliRunner().invoke(cli, [word.replace("0_25x", "0_5x") for word in words])
+    assert narrow.exit_code == 2 and "0.5" in narrow.output
+
+
+def test_rows_name_their_files_and_changes_are_within_one(checkpoint: Path, tmp_path: Path) -> None:
+    other, tree = tmp_path / "other.safetensors", make_tree(tmp_path / "tree")
+    torch.manual_seed(1)
+    write_checkpoint(other, RepGhostNet(width=0.25, num_classes=3).eval(), PREPROCESS.to_dict(), CLASSES)
+    predictors = [found for path in (checkpoint, other) for found in open_checkpoints(path)]
+    program = replace(predictors[-1], name="int8", source="net.qdq.onnx", program="p")
+    report = validate([*predictors, program, replace(program, name="int8 compiled")], made_set())
+    assert [item.against for item in report.networks] == [None, 0, 0, 2, 2, 2]
+    for place in (1, 3, 4, 5):  # the same answers as the file that the row belongs to
+        change = report.networks[place].change
+        assert change is not None and change.agreeing == change.pictures == 30
+    assert list(short_names(["a/net.pt", "b/net.pt", "b/net.pt"]).values()) == ["a/net.pt", "b/net.pt"]
+    result = CliRunner().invoke(cli, ["validate", str(checkpoint), str(other), "--data", str(tree)])
+    rows = result.stdout.splitlines()
+    assert rows[0].split()[:2] == ["network", "file"] and "against" in rows[0]
+    assert [row.split()[1] for row in rows[-5:-1] if "fused" not in row] == ["model.safetensors", "other.safetensors"]
+    assert "other.safetensors" in rows[-2].split()[-4:]
