@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from repghost.api.evidence import accuracy as accuracy
     from repghost.api.explanation import Explanation as Explanation
     from repghost.api.explanation import explain as explain
+    from repghost.api.hub.pulling import Pulled as Pulled
+    from repghost.api.hub.pulling import pull as pull
+    from repghost.api.hub.pushing import Pushed as Pushed
+    from repghost.api.hub.pushing import push as push
     from repghost.api.linting import Lint as Lint
     from repghost.api.linting import lint as lint
     from repghost.api.models import Model as Model
@@ -112,6 +116,8 @@ _LAZY = {
     "PackedImage": "compile.oci.layout",
     "Predictions": "repghost.api.prediction",
     "Preprocess": "repghost.data.images.preprocess",
+    "Pulled": "repghost.api.hub.pulling",
+    "Pushed": "repghost.api.hub.pushing",
     "QatModule": "repghost.api.training.module",
     "QuantConfig": "calib.settings.config",
     "QuantizedNetwork": "repghost.api.quantized",
@@ -150,6 +156,8 @@ _LAZY = {
     "pack": "repghost.api.containers",
     "predict": "repghost.api.prediction",
     "prepare_qat": "repghost.api.training.module",
+    "pull": "repghost.api.hub.pulling",
+    "push": "repghost.api.hub.pushing",
     "quantize": "repghost.api.quantization",
     "read_checkpoint": "repghost.checkpoints.checkpoint",
     "report": "repghost.api.reports",
@@ -189,6 +197,8 @@ __all__ = [
     "PackedImage",
     "Predictions",
     "Preprocess",
+    "Pulled",
+    "Pushed",
     "QatModule",
     "QuantConfig",
     "QuantizedNetwork",
@@ -228,6 +238,8 @@ __all__ = [
     "pack",
     "predict",
     "prepare_qat",
+    "pull",
+    "push",
     "quantize",
     "read_checkpoint",
     "report",

@@ -43,6 +43,8 @@ COMMANDS: dict[str, str] = {
     "sign": "repghost.commands.bundles.sign:command",
     "pack": "repghost.commands.bundles.pack:command",
     "demo": "repghost.commands.bundles.demo:command",
+    "push": "repghost.commands.hub.push:command",
+    "pull": "repghost.commands.hub.pull:command",
     "deploy": "repghost.commands.boards.deploy:command",
     "status": "repghost.commands.boards.status:command",
     "rollback": "repghost.commands.boards.rollback:command",

@@ -65,6 +65,7 @@ GROUPS = (
                  "report", "Report", "explain", "Explanation", "lint", "Lint", "pack", "PackedImage", "demo", "Demo")),
     ("Boards", ("deploy", "Deployment", "status", "Inventory", "rollback", "Rollback", "doctor", "Diagnosis",
                 "advise", "BoardAdvice", "submit", "Submitted")),
+    ("The Hugging Face hub", ("push", "Pushed", "pull", "Pulled")),
     ("Detectors", ("train_detector", "TrainedDetector", "evaluate_detector", "DetectorEvaluation", "export_detector",
                    "ExportedDetector")),
 )  # fmt: skip

@@ -16,6 +16,7 @@ from onnx import TensorProto
 
 from calib.importer.onnx_values import CONSTANT_VALUES, stored_array, stored_tensors
 from repghost.errors import UsageError
+from repghost.hub.download import local_file
 from repghost.untrusted import read_bounded
 
 MAX_FILE_BYTES = 256 << 20  # the widest published RepGhostNet takes 10 MB
@@ -118,6 +119,7 @@ def check_model(
 
 
 def _read(path: Path) -> bytes:
+    path = local_file(path)
     if not path.exists():
         raise UsageError("there is no such file. Write one: 'repghost quantize NETWORK --data DIR -o FILE.qdq.onnx'.")
     if not path.is_file():

@@ -21,6 +21,7 @@ from repghost.errors import UsageError, option
 from repghost.graph.digest import graph_digest
 from repghost.graph.operators import Graph
 from repghost.graph.trace import graph_of
+from repghost.hub.download import source_name
 from repghost.network.fuse import fused
 from repghost.network.model import RepGhostNet
 from repghost.network.spec import parse_width
@@ -104,7 +105,7 @@ def _repghostnet(source: NetworkSource) -> FloatNetwork:
     return FloatNetwork(
         name=checkpoint.spec.name,
         digest=checkpoint.digest,
-        origin={"kind": "file", "source": Path(source.network).name, "sha256": checkpoint.digest},
+        origin={"kind": "file", "source": source_name(source.network), "sha256": checkpoint.digest},
         graph=graph_of(fused(model)),
         classes=checkpoint.spec.num_classes,
         labels=checkpoint.labels,
@@ -125,7 +126,9 @@ def _onnx_file(source: NetworkSource) -> FloatNetwork:
     if stored is not None and not isinstance(stored, dict):
         raise UsageError(f"{path}: metadata {PREPROCESS!r} is no JSON object; write the file again.")
     preprocess = resolve_preprocess(stored, imported.classes, source.preprocess)
-    return _imported(path.name.removesuffix(ONNX), {"kind": "file", "source": path.name}, imported, preprocess)
+    return _imported(
+        path.name.removesuffix(ONNX), {"kind": "file", "source": source_name(source.network)}, imported, preprocess
+    )
 
 
 def _named(source: NetworkSource) -> FloatNetwork:

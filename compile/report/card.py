@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from compile.report.run_page import accuracy_lines
@@ -21,11 +22,11 @@ def render_card(report: Mapping[str, Any], build: Mapping[str, Any]) -> str:
         build: one of its builds.
     """
     lines = [
-        *_head(report, [build["precision"], build["target"], "tvm"]),
+        *head_lines(report, [build["precision"], build["target"], "tvm"]),
         f"# {report['model']['name']}, {build['precision']}, for {build['target']}",
         "",
         *_use(report, ", ".join(build["variants"])),
-        *_input(report, f"{_colours(report)} bytes", "are applied inside"),
+        *input_lines(report, f"{_colours(report)} bytes", "are applied inside"),
         *_accuracy(report),
         "## Quantization",
         "",
@@ -55,11 +56,11 @@ def render_engine_card(report: Mapping[str, Any]) -> str:
         for it in record.get("replays", ())
     ]
     lines = [
-        *_head(report, ["int8", "jetson", "tensorrt"]),
+        *head_lines(report, ["int8", "jetson", "tensorrt"]),
         f"# {report['model']['name']}, int8, for Jetson with JetPack {target['jetpack']}",
         "",
         *_use(report, f"TensorRT {' or '.join(target['tensorrt'])}"),
-        *_input(report, "pixels in [0, 1]", "are applied before"),
+        *input_lines(report, "pixels in [0, 1]", "are applied before"),
         *_accuracy(report),
         "## Quantization",
         "",
@@ -81,12 +82,21 @@ def render_engine_card(report: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _head(report: Mapping[str, Any], tags: Sequence[str]) -> list[str]:
-    """Return the head in YAML; JSON is YAML."""
+def head_lines(
+    report: Mapping[str, Any], tags: Sequence[str], more: Mapping[str, Any] = MappingProxyType({})
+) -> list[str]:
+    """Return the head in YAML; JSON is YAML.
+
+    Args:
+        report: of the run; its accuracy becomes keys that hubs read.
+        tags: for searches, besides "repghostnet".
+        more: further keys, such as the license.
+    """
     head = {
         "library_name": "repghost-deploy",
         "pipeline_tag": "image-classification",
         "tags": ["repghostnet", *tags],
+        **more,
         **_index(report),
     }
     return ["---", *[f"{key}: {json.dumps(value)}" for key, value in head.items()], "---", ""]
@@ -107,7 +117,14 @@ def _use(report: Mapping[str, Any], devices: str) -> list[str]:
     ]
 
 
-def _input(report: Mapping[str, Any], what: str, where: str) -> list[str]:
+def input_lines(report: Mapping[str, Any], what: str, where: str) -> list[str]:
+    """Return how an image is prepared.
+
+    Args:
+        report: its "preprocess" is what `Preprocess.to_dict` gave.
+        what: the network takes, e.g. "RGB bytes".
+        where: mean and deviation are applied.
+    """
     preprocess = report["preprocess"]
     height, width = sides(preprocess["size"])
     return [

@@ -18,6 +18,7 @@ from compile.subject.subject import QuantizedSubject
 from repghost.data import notes_on
 from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes, numbered_labels
+from repghost.hub.download import local_file, source_name
 from repghost.network.spec import model_name, parse_width
 from repghost.sizes import size_text
 from repghost.untrusted import parse_json, read_bounded
@@ -52,11 +53,15 @@ def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
         dataset = match_classes(dataset, classes, labels, request.class_order)
         labels = dataset.classes
         test = select_test_images(dataset, request.data, graph.preprocess, request)
-    content = read_bounded(path, MAX_FILE_BYTES)
+    content = read_bounded(local_file(path), MAX_FILE_BYTES)
     return QuantizedSubject(
         name=name,
         digest=sha256(content),
-        weights={"kind": KIND, "source": path.name, "sha256": sha256(content)},
+        weights={
+            "kind": KIND,
+            "source": source_name(path),
+            "sha256": sha256(content),
+        },
         preprocess=graph.preprocess,
         labels=labels or numbered_labels(classes),
         calibration=unlabelled_noise(size, request.seed, graph.preprocess.channels),

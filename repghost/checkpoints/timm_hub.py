@@ -10,7 +10,8 @@ from pathlib import Path
 
 from repghost.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from repghost.data.images.preprocess import IMAGENET
-from repghost.errors import RepGhostError, ToolMissingError, UsageError, option
+from repghost.errors import UsageError, option
+from repghost.hub.download import published_file
 from repghost.network.spec import WIDTHS, find_width
 
 SOURCE = "timm"  # what a user writes where a path is expected
@@ -30,8 +31,7 @@ def fetch(width: float) -> Checkpoint:
         allowed = ", ".join(f"{known.multiplier:g}" for known in WIDTHS)
         raise UsageError(f"timm has no weights of width {width:g}; published are {allowed}.")
     repository = f"timm/{row.timm_name}.in1k"
-    path = _download(repository)
-    checkpoint = read_checkpoint(path, width=width, form="train")
+    checkpoint = read_checkpoint(published_file(repository, FILE_NAME), width=width, form="train")
     metadata = {**checkpoint.metadata, "source": repository, "license": "MIT"}
     return replace(checkpoint, preprocess=IMAGENET.to_dict(), metadata=metadata)
 
@@ -48,18 +48,3 @@ def open_checkpoint(source: str | Path, width: float | None = None) -> Checkpoin
     if width is None:
         raise UsageError(f"timm has weights of eight widths; say which one, e.g. {option('width', '0.5')}.")
     return fetch(width)
-
-
-def _download(repository: str) -> Path:
-    try:
-        from huggingface_hub import hf_hub_download
-    except ImportError as error:
-        raise ToolMissingError("fetching weights needs a package: pip install huggingface_hub.") from error
-    try:
-        return Path(hf_hub_download(repository, FILE_NAME))
-    except Exception as error:  # the hub's client raises its own, its transport's and the system's errors
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise RepGhostError(
-            f"could not fetch {FILE_NAME} of {repository} ({lines[0][:200]}). Check the network; or fetch the file on "
-            "another machine and give its path."
-        ) from error

@@ -25,6 +25,7 @@ from torch import Tensor
 from repghost.checkpoints.legacy_file import is_legacy, unsafe_legacy_part
 from repghost.checkpoints.weight_names import elsewhere, raw_beside, weights_path
 from repghost.errors import UsageError, is_out_of_memory
+from repghost.hub.download import local_file
 from repghost.pickles import unsafe_part
 from repghost.untrusted import LARGEST_INT, read_bounded
 
@@ -66,11 +67,12 @@ class WeightFile:
 
 
 def read_file_bytes(path: Path) -> bytes:
-    """Return the content of a weight file.
+    """Return the content of a weight file, also of one on the hub.
 
     Raises:
         UsageError: when there is no such file, or its size is out of range.
     """
+    path = local_file(path)
     if not path.exists():
         raise UsageError(f"there is no checkpoint {str(path)!r}. Give the path of a weight file; {READABLE}.")
     if not path.is_file():

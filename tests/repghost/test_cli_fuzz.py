@@ -46,6 +46,8 @@ NEEDED = {
     "submit": [ABSENT],
     "demo": [ABSENT],
     "pack": [ABSENT, "--oci", ABSENT],
+    "push": [ABSENT],
+    "pull": ["absent"],
     "report": [ABSENT],
     "detect-train": ["--data", ABSENT],
     "detect-validate": ["--data", ABSENT],

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import safetensors.torch
@@ -13,45 +10,39 @@ import torch
 
 from repghost.network.model import RepGhostNet
 from repghost.network.spec import WIDTHS
-
-COMMIT = "0" * 40
+from tests.support.hub_server import FakeHub, serving
 
 
 @pytest.fixture(scope="module")
-def mirror() -> Iterator[tuple[str, dict[str, bytes], list[str]]]:
-    """A server on the loopback interface: its address, what it has by path, and the paths it was asked for."""
-    files = {f"/timm/{row.timm_name}.in1k/resolve/main/model.safetensors": weights(row.multiplier) for row in WIDTHS}
-    asked: list[str] = []
+def mirror() -> Iterator[FakeHub]:
+    """A hub with timm's weights of every width."""
+    hub = FakeHub()
+    for row in WIDTHS:
+        hub.repositories[f"timm/{row.timm_name}.in1k"] = {"model.safetensors": weights(row.multiplier)}
+    with serving(hub):
+        yield hub
 
-    class Hub(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(with_body=False)
 
-        def do_GET(self) -> None:
-            self.answer(with_body=True)
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """An empty hub, which the hub's own client in this process talks to, with an empty cache and its token."""
+    from huggingface_hub import constants, file_download
 
-        def answer(self, with_body: bool) -> None:
-            asked.append(self.path)
-            data = files.get(self.path)
-            self.send_response(404 if data is None else 200)
-            data = data or b""
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.end_headers()
-            if with_body:
-                self.wfile.write(data)
+    from repghost.hub import download
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", files, asked
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    with serving(FakeHub()) as found:
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("HF_TOKEN", found.token)
+        monkeypatch.setattr(constants, "ENDPOINT", found.address)
+        template = found.address + "/{repo_id}/resolve/{revision}/{filename}"
+        for place in (constants, file_download):
+            if hasattr(place, "HUGGINGFACE_CO_URL_TEMPLATE"):
+                monkeypatch.setattr(place, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        download._fetched.cache_clear()
+        yield found
+    download._fetched.cache_clear()
 
 
 def weights(width: float) -> bytes:

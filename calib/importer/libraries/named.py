@@ -120,7 +120,8 @@ def _fetched(name: str, recipe: Recipe) -> Path:
     try:
         return recipe.fetch()
     except Exception as error:  # the hub's client raises its own, its transport's and the system's errors
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = error.__cause__ or error  # without the advice that follows here, too
+        line = (str(reason).strip().splitlines() or [type(reason).__name__])[0]
         raise UsageError(
             f"the weights of {name} could not be fetched from {recipe.source} ({line[:200]}). Check the network; or "
             f"fetch the file on another machine and give it: {option('weights', 'FILE')}."

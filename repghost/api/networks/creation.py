@@ -11,11 +11,12 @@ from torch import nn
 
 from calib.importer.libraries.named import create_network, imagenet_labels, load_named, look_up
 from calib.importer.names import PRETRAINED, TIMM, TORCHVISION, is_named
-from repghost.api.networks.opened import IMAGENET_CLASSES, with_facts
+from repghost.api.networks.opened import with_facts
 from repghost.checkpoints.checkpoint import build_model, read_checkpoint
 from repghost.checkpoints.timm_hub import fetch
-from repghost.data.images.preprocess import IMAGENET, Preprocess
+from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
+from repghost.hub.address import is_address
 from repghost.network.model import RepGhostNet
 from repghost.network.spec import WIDTHS, Branches, Form, parse_width
 
@@ -37,8 +38,8 @@ def create_model(
 
     Args:
         name: repghostnet_0_5x, repghostnet_050, 0.5 or any other width of RepGhostNet; "timm:NAME" or
-            "torchvision:NAME" (`list_models` lists them).
-        pretrained: with the weights that timm or torchvision publish; False: random ones.
+            "torchvision:NAME" (`list_models` lists them); "hf://USER/NAME", a RepGhostNet on the Hugging Face hub.
+        pretrained: with the weights that timm or torchvision publish, or those at hf://; False: random ones.
         features_only: feature maps instead of logits, for detectors and the like: of a RepGhostNet by stride,
             {"4": [N, C, H / 4, W / 4], ...}, of timm's a list.
         num_classes: of the classifier, which then begins at random; None: the network's own.
@@ -63,7 +64,10 @@ def create_model(
     options = {key: value for key, value in options.items() if value is not None}
     if isinstance(name, str) and is_named(name):
         return _of_library(name, pretrained, features_only, options)
-    width = parse_width(name, custom=True)
+    found = read_checkpoint(Path(str(name))) if is_address(name) else None
+    width = parse_width(name, custom=True) if found is None else found.spec.width
+    if found is not None:
+        options.setdefault("num_classes", found.spec.num_classes)
     if features_only:
         from repghost.detection.pyramid import RepGhostFeatures
 
@@ -72,15 +76,16 @@ def create_model(
         return with_facts(RepGhostFeatures(model).eval(), model.__dict__.get("preprocess"), None)
     if not pretrained:
         return RepGhostNet(width=width, **options).eval()
-    classes = options.pop("num_classes", IMAGENET_CLASSES)
+    checkpoint = found or fetch(width)
+    classes = options.pop("num_classes", checkpoint.spec.num_classes)
     if options:
         raise UsageError(f"published weights fix {', '.join(map(repr, options))}; leave it out, or pretrained=True.")
-    checkpoint = fetch(width)
     model = build_model(checkpoint).eval()
+    preprocess = Preprocess.from_dict(checkpoint.preprocess) if checkpoint.preprocess else None
     if classes != checkpoint.spec.num_classes:
         model.reset_classifier(classes)
-        return with_facts(model, IMAGENET, None)
-    return with_facts(model, IMAGENET, checkpoint.labels or imagenet_labels())
+        return with_facts(model, preprocess, None)
+    return with_facts(model, preprocess, checkpoint.labels or (None if found else imagenet_labels()))
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -47,8 +47,7 @@ def test_weights_that_cannot_be_fetched_are_a_sentence(monkeypatch: pytest.Monke
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no route to host")
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
-    monkeypatch.setattr("calib.importer.libraries.from_timm.urlopen", refuse)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", refuse)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     for name in ("repghostnet_1_0x", "timm:mobilenetv3_small_050"):
         with pytest.raises(RepGhostError, match="no route to host") as raised:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from repghost.network.spec import WIDTHS
+from tests.support.hub_server import FakeHub
 
 FETCH = """
 import json
@@ -26,13 +27,13 @@ print(json.dumps(found))
 
 
 @pytest.mark.slow
-def test_all_widths_come_from_a_mirror(mirror: tuple[str, dict[str, bytes], list[str]], tmp_path: Path) -> None:
-    address, files, asked = mirror
-    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
+def test_all_widths_come_from_a_mirror(mirror: FakeHub, tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_ENDPOINT": mirror.address, "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1"}
     done = subprocess.run([sys.executable, "-c", FETCH], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
-    assert {path for path in asked if path in files} == set(files)
+    assert {path.partition("/resolve/")[0].lstrip("/") for path in mirror.asked} >= set(mirror.repositories)
     for row in WIDTHS:
-        data = files[f"/timm/{row.timm_name}.in1k/resolve/main/model.safetensors"]
-        assert found[row.name] == [row.multiplier, hashlib.sha256(data).hexdigest(), f"timm/{row.timm_name}.in1k"]
+        repository = f"timm/{row.timm_name}.in1k"
+        digest = hashlib.sha256(mirror.repositories[repository]["model.safetensors"]).hexdigest()
+        assert found[row.name] == [row.multiplier, digest, repository]

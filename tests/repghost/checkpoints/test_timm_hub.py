@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import safetensors.torch
 
@@ -23,7 +22,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]
         path.write_bytes(safetensors.torch.save(network().state_dict(), {"format": "pt"}))
         return str(path)
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", download)
     return asked
 
 
@@ -42,10 +41,11 @@ def test_the_answer_is_checked(hub: list[tuple[str, str]]) -> None:
 
 
 def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(repository: str, name: str) -> str:
+    def ask(*_: object, **__: object) -> None:
         raise ConnectionError("no route to host\nmore")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", ask)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     with pytest.raises(RepGhostError, match=r"no route to host.*network"):
         timm_hub.fetch(0.5)
 

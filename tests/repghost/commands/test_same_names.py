@@ -20,7 +20,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "detect-export": repghost.export_detector, "detect-train": repghost.train_detector,
     "detect-validate": repghost.evaluate_detector, "doctor": repghost.doctor, "explain": repghost.explain,
     "export": repghost.export, "flops": repghost.flops, "fuse": repghost.fuse, "lint": repghost.lint,
-    "pack": repghost.pack, "predict": repghost.predict,
+    "pack": repghost.pack, "predict": repghost.predict, "pull": repghost.pull, "push": repghost.push,
     "qat": repghost.train_quantized, "quantize": repghost.quantize, "report": repghost.report,
     "rollback": repghost.rollback, "sign": repghost.sign, "status": repghost.status, "submit": repghost.submit,
     "train": repghost.train,

@@ -8,7 +8,7 @@ from urllib.error import URLError
 import pytest
 import torch
 
-from calib.importer.libraries import from_timm, from_torchvision
+from calib.importer.libraries import from_torchvision
 from calib.importer.libraries.named import create_network, load_named
 from calib.importer.libraries.weights import without_prefix
 from repghost.errors import UsageError
@@ -89,11 +89,11 @@ def test_weights_that_do_not_fit(weights: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["timm:lcnet_050", "torchvision:mobilenet_v2"])
 def test_without_a_network_a_file_is_asked_for(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def absent(*_: object, timeout: float) -> None:
+    def absent(*_: object, timeout: float, **__: object) -> None:
         assert timeout <= 10
         raise URLError("no network")
 
-    monkeypatch.setattr(from_timm, "urlopen", absent)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", absent)
     monkeypatch.setattr(from_torchvision, "urlopen", absent)
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))

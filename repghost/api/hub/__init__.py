@@ -1,0 +1,1 @@
+"""Networks and bundles to the Hugging Face hub and back."""

@@ -1,0 +1,110 @@
+"""The model card of a network's file: Markdown with a head of YAML, as the hub reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compile.report.card import PAPER, head_lines, input_lines
+from repghost.hub.address import Address
+
+SHOWN = 8  # class names
+LICENSES = ("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0", "gpl-3.0")  # as the hub writes
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a card says of a file.
+
+    Attributes:
+        name: of the network.
+        kind: what the file is, e.g. "float32 checkpoint".
+        tags: for the hub's search.
+        classes: how many it tells apart.
+        labels: their names, None where the file does not say.
+        preprocess: of its images, as JSON values; None likewise.
+        training: whatever the file keeps of how it was made.
+        license: of the weights, as the file names it; "" where it does not.
+    """
+
+    name: str
+    kind: str
+    tags: tuple[str, ...]
+    classes: int
+    labels: tuple[str, ...] | None
+    preprocess: Mapping[str, Any] | None
+    training: Mapping[str, Any]
+    license: str = ""
+
+
+def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str:
+    """Return the card.
+
+    Args:
+        facts: of the file.
+        address: where it will be.
+        digests: the SHA-256 of each file, by path in the repository.
+    """
+    report: dict[str, Any] = {"accuracy": {"measured": False}, "preprocess": facts.preprocess}
+    licensed = {"license": known_license(facts.license)} if facts.license else {}
+    place = f"hf://{address.repository}/{address.path}"
+    lines = [
+        *head_lines(report, facts.tags, licensed),
+        f"# {facts.name}, {facts.kind}",
+        "",
+        f"RepGhostNet ({PAPER}) with {facts.classes} classes{_named(facts.labels)}. It was judged on no picture here: "
+        "measure it on your own with `repghost validate` before anything depends on it.",
+        "",
+        "## Use",
+        "",
+        "```sh",
+        f"repghost compile --target arm64 --weights {place} --data DIR",
+        "```",
+        "",
+        *(input_lines(report, "bytes", "are applied inside") if facts.preprocess else ()),
+    ]
+    if facts.training:
+        lines += ["## How it was made", "", "    " + json.dumps(facts.training, sort_keys=True)[:4000], ""]
+    lines += ["## Files", "", *[f"- `{path}`: SHA-256 `{digest}`" for path, digest in digests.items()]]
+    return "\n".join(lines) + "\n"
+
+
+def known_license(name: str) -> str:
+    """Return a license as the hub writes it; it takes no name that it does not know."""
+    return name.lower() if name.lower() in LICENSES else "other"
+
+
+def _named(labels: tuple[str, ...] | None) -> str:
+    if labels is None:
+        return ""
+    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+    return f": {', '.join(json.dumps(name, ensure_ascii=False) for name in labels[:SHOWN])}{more}"
+
+
+def bundle_card(manifest: Mapping[str, Any], digest: str, place: str) -> str:
+    """Return the card of a bundle that has none beside it.
+
+    Args:
+        manifest: of a checked bundle.
+        digest: of the bundle.
+        place: its folder in the repository.
+    """
+    accuracy = manifest["accuracy"]
+    report = {"accuracy": {"measured": False}, "preprocess": manifest["preprocess"]}
+    target, precision = manifest["target"]["name"], manifest["precision"]
+    judged = json.dumps(accuracy, sort_keys=True)[:4000] if accuracy.get("measured") is True else "not measured"
+    lines = [
+        *head_lines(report, [precision, target], {}),
+        f"# {manifest['model']['name']}, {precision}, for {target}",
+        "",
+        f"A bundle with {manifest['classes']} classes in `{place}`, digest `{digest}`. `repghost pull` fetches and "
+        "checks it, `repghost verify` replays its recorded pictures, `repghost deploy` brings it to a board.",
+        "",
+        *input_lines(report, "bytes", "are applied inside"),
+        "## Accuracy",
+        "",
+        f"    {judged}",
+    ]
+    return "\n".join(lines) + "\n"
