@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from repghost.api.boards.submission import submit as submit
     from repghost.api.compiled import CompiledBundle as CompiledBundle
     from repghost.api.compiled import compile as compile
-    from repghost.api.containers import pack as pack
     from repghost.api.dataset import Dataset as Dataset
     from repghost.api.dataset import open_dataset as open_dataset
     from repghost.api.demo import Demo as Demo
@@ -45,10 +44,6 @@ if TYPE_CHECKING:
     from repghost.api.evidence import accuracy as accuracy
     from repghost.api.explanation import Explanation as Explanation
     from repghost.api.explanation import explain as explain
-    from repghost.api.hub.pulling import Pulled as Pulled
-    from repghost.api.hub.pulling import pull as pull
-    from repghost.api.hub.pushing import Pushed as Pushed
-    from repghost.api.hub.pushing import push as push
     from repghost.api.linting import Lint as Lint
     from repghost.api.linting import lint as lint
     from repghost.api.models import Model as Model
@@ -63,6 +58,11 @@ if TYPE_CHECKING:
     from repghost.api.networks.creation import load_model as load_model
     from repghost.api.prediction import Predictions as Predictions
     from repghost.api.prediction import predict as predict
+    from repghost.api.publishing.containers import pack as pack
+    from repghost.api.publishing.pulling import Pulled as Pulled
+    from repghost.api.publishing.pulling import pull as pull
+    from repghost.api.publishing.pushing import Pushed as Pushed
+    from repghost.api.publishing.pushing import push as push
     from repghost.api.quantization import quantize as quantize
     from repghost.api.quantized import QuantizedNetwork as QuantizedNetwork
     from repghost.api.reports import Report as Report
@@ -116,8 +116,8 @@ _LAZY = {
     "PackedImage": "compile.oci.layout",
     "Predictions": "repghost.api.prediction",
     "Preprocess": "repghost.data.images.preprocess",
-    "Pulled": "repghost.api.hub.pulling",
-    "Pushed": "repghost.api.hub.pushing",
+    "Pulled": "repghost.api.publishing.pulling",
+    "Pushed": "repghost.api.publishing.pushing",
     "QatModule": "repghost.api.training.module",
     "QuantConfig": "calib.settings.config",
     "QuantizedNetwork": "repghost.api.quantized",
@@ -153,11 +153,11 @@ _LAZY = {
     "load": "repghost.api.models",
     "load_model": "repghost.api.networks.creation",
     "open_dataset": "repghost.api.dataset",
-    "pack": "repghost.api.containers",
+    "pack": "repghost.api.publishing.containers",
     "predict": "repghost.api.prediction",
     "prepare_qat": "repghost.api.training.module",
-    "pull": "repghost.api.hub.pulling",
-    "push": "repghost.api.hub.pushing",
+    "pull": "repghost.api.publishing.pulling",
+    "push": "repghost.api.publishing.pushing",
     "quantize": "repghost.api.quantization",
     "read_checkpoint": "repghost.checkpoints.checkpoint",
     "report": "repghost.api.reports",

@@ -38,7 +38,7 @@ def command(
     Exit codes: 2 they are not one network or two are for the same machine, 3 no passing accuracy record, 4 the linker
     is missing, 6 one was changed or is not signed.
     """
-    from repghost.api.containers import pack
+    from repghost.api.publishing.containers import pack
 
     made = pack(
         list(bundles),

@@ -23,7 +23,7 @@ def command(address: str, output: Path | None, as_json: bool) -> None:
     Exit codes: 1 the hub does not answer, 2 there is no such file, or another one is in the way, 4 huggingface_hub is
     missing, 6 a file is not what the hub lists, or a bundle is not whole.
     """
-    from repghost.api.hub.pulling import pull
+    from repghost.api.publishing.pulling import pull
 
     done = pull(address, output)
     if as_json:

@@ -25,7 +25,7 @@ def command(network: Path, address: str, private: bool, message: str | None, as_
     Exit codes: 1 the hub does not answer, 2 wrong input or not allowed there, 4 huggingface_hub is missing, 6 a bundle
     was changed.
     """
-    from repghost.api.hub.pushing import push
+    from repghost.api.publishing.pushing import push
 
     done = push(network, address, private=private, message=message)
     if as_json:

@@ -15,7 +15,7 @@ from compile.bundle.manifest import MANIFEST, check_bundle
 from compile.bundle.signing import MOST_BYTES, signature_path
 from compile.storage.files import sha256
 from repghost.api.bundles import as_file
-from repghost.api.hub.cards import Facts, bundle_card, file_card
+from repghost.api.publishing.cards import Facts, bundle_card, file_card
 from repghost.checkpoints.checkpoint import read_checkpoint
 from repghost.checkpoints.weight_files import SIZE_LIMIT
 from repghost.errors import IntegrityError, UsageError

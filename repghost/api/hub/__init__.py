@@ -1,1 +1,0 @@
-"""Networks and bundles to the Hugging Face hub and back."""
