@@ -197,7 +197,7 @@ accuracy: $(STAMP)
 	@$(if $(CHECKPOINTS),:,echo "error: which networks? make accuracy CHECKPOINTS=... DATA=..." >&2; exit 2)
 	@OMP_NUM_THREADS=1 $(REPGHOST) accuracy $(CHECKPOINTS) $(call option,DATA,data) $(call option,PREPROCESS,preprocess) \
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,CLASS_ORDER,class-order) $(call option,CLASS_MAP,class-map) $(addprefix --python ,$(PEERS_PYTHON)) \
-	$(if $(ADD),--add) --cells "$(OUTPUT)/accuracy"
+	$(if $(ADD),--add) --cells "$(OUTPUT)/accuracy" --output docs
 
 qat-bench: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.qat_step $(call option,WEIGHTS,weights) \

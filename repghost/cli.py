@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
-from repghost import address_space
+from repghost import address_space, terminal
+from repghost.commands.options.missing import missing
 from repghost.commands.options.spelled import started_by_make, with_variables, words_of_this_start
+from repghost.commands.options.verbosity import add_verbosity, tell_origin
 from repghost.errors import (
     NoteWarning,
     RepGhostError,
@@ -29,7 +31,6 @@ COMMANDS: dict[str, str] = {
     "validate": "repghost.commands.training.validate:command",
     "predict": "repghost.commands.network.predict:command",
     "fuse": "repghost.commands.network.fuse:command",
-    "convert": "repghost.commands.network.fuse:command",
     "flops": "repghost.commands.network.flops:command",
     "export": "repghost.commands.network.export:command",
     "quantize": "repghost.commands.quantization.quantize:command",
@@ -57,6 +58,17 @@ COMMANDS: dict[str, str] = {
     "detect-export": "repghost.commands.training.detect_export:command",
     "doctor": "repghost.commands.boards.doctor:command",
 }
+
+# The groups of --help, in its order; what no group has comes last.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Train": ("train", "validate", "predict", "detect-train", "detect-validate", "detect-export"),
+    "Quantize": ("quantize", "qat", "accuracy", "sensitivity", "lint"),
+    "Compile and run": ("compile", "explain", "verify", "bench", "demo"),
+    "Boards": ("advise", "doctor", "deploy", "status", "rollback", "pack", "sign"),
+    "Reports": ("report", "submit"),
+}
+MORE = "More"
+ALIASES = {"convert": "fuse"}  # words of earlier versions and of the authors, which --help does not list
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 NO_TEMPORARY_FOLDER = "No usable temporary directory"  # as Python's tempfile says it
@@ -88,11 +100,27 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command, None when there is none of that name."""
-        if cmd_name not in self.list_commands(ctx):
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in self.list_commands(ctx):
             return None
-        module, _, function = self.table[cmd_name].partition(":")
+        module, _, function = self.table[name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), function)
-        return command
+        return add_verbosity(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands in groups."""
+        rest = self.list_commands(ctx)
+        width = max(map(len, rest), default=0)
+        for title, names in {**GROUPS, MORE: tuple(rest)}.items():
+            rows = []
+            for name in names:
+                command = self.get_command(ctx, name) if name in rest else None
+                if command is not None:
+                    rest.remove(name)
+                    rows.append((name.ljust(width), command.get_short_help_str(formatter.width)))
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -105,18 +133,17 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn every error with a known cause into a message and an exit code."""
         warnings.filterwarnings("ignore", category=NoteWarning)  # the commands say it in a line of their own
+        terminal.quiet = terminal.verbose = False
         try:
             with words_of_this_start():
                 return super().invoke(ctx)
         except RepGhostError as error:
+            tell_origin(error)
             raise Failure(str(error), error.exit_code) from error
-        except click.MissingParameter:
-            raise  # names nothing that was given, and lists what is allowed on lines of its own
+        except click.MissingParameter as error:
+            raise _as_started(missing(error)) from error
         except click.UsageError as error:
-            message = escape(error.format_message())
-            if started_by_make():
-                raise Failure(with_variables(message), UsageError.exit_code) from error
-            raise click.UsageError(message, error.ctx) from error
+            raise _as_started(error) from error
         except KeyboardInterrupt as error:
             stopped = error.__cause__  # a training that can go on says how
             if isinstance(stopped, RepGhostError):
@@ -131,7 +158,16 @@ class LazyGroup(click.Group):
             explained = _explained(error)
             if explained is error:
                 raise
+            tell_origin(error)
             raise explained from error
+
+
+def _as_started(error: click.UsageError) -> click.ClickException:
+    """Return an error of click's, safe to show; under make with its variables, and without the usage of the command."""
+    message = escape(error.format_message())
+    if started_by_make():
+        return Failure(with_variables(message), UsageError.exit_code)
+    return click.UsageError(message, error.ctx)
 
 
 def _explained(error: BaseException) -> BaseException:
@@ -167,7 +203,7 @@ def _missing_package(error: ModuleNotFoundError) -> Exception:
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="repghost")
 def cli() -> None:
-    """RepGhostNet from PyTorch to int8 on small devices.
+    """RepGhostNet from PyTorch to int8 on small devices. 'repghost COMMAND --help' says more of each command.
 
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 accuracy gate missed, 4 tool missing, 5 device unreachable,
     6 integrity, 130 interrupted.

@@ -6,6 +6,10 @@ import html
 import shlex
 import sys
 
+# What the user of the command line asked for; Python never sets them.
+quiet = False  # print results and errors only
+verbose = False
+
 
 def escape(text: object, limit: int | None = None) -> str:
     r"""Return `text` on one line and without anything that a terminal obeys; to do it twice changes nothing.
@@ -35,6 +39,17 @@ def say(*lines: object, err: bool = False) -> None:
     """
     # Not click's: the processes that run other tools in their own interpreters need nothing but what they measure.
     print("\n".join(escape(line) for line in lines), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def say_progress(*lines: object, err: bool = False) -> None:
+    """Print lines that nobody needs who waits for the result alone; nothing where --quiet was given."""
+    if not quiet:
+        say(*lines, err=err)
+
+
+def say_next(*commands: str) -> None:
+    """Print the commands that usually come next, each from `shell_command`."""
+    say_progress("next:", *(f"  {command}" for command in commands))
 
 
 def say_page(text: str) -> None:

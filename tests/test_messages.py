@@ -123,7 +123,7 @@ MISTAKES = [
     (["--weights", "random", "--data", "d"], "--data has no effect here", "DATA= has no effect here"),
     (["--size", "x"], "Error: Invalid value for '--size': ", "error: Invalid value for SIZE: "),
     (["--max-drop", "two"], "Error: Invalid value for '--max-drop': ", "error: Invalid value for MAX_DROP: "),
-    (["--jobs", "x"], "Error: Invalid value for '--jobs': ", "error: Invalid value for '--jobs': "),
+    (["--jobs", "x"], "Error: Invalid value for '--jobs' / '-j': ", "error: Invalid value for '--jobs' / '-j': "),
 ]
 
 

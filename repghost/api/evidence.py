@@ -17,7 +17,7 @@ from repghost.api.dataset import SetLike, place_of
 from repghost.errors import UsageError
 from repghost.terminal import Shown
 
-CELLS, DOCS = "build/accuracy", "docs"
+CELLS, OUTPUT = "build/accuracy/cells", "build/accuracy"
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,7 +71,7 @@ def accuracy(
     pythons: Sequence[str | os.PathLike[str]] = (),
     arm64: bool = True,
     cells: str | os.PathLike[str] = CELLS,
-    docs: str | os.PathLike[str] = DOCS,
+    output: str | os.PathLike[str] = OUTPUT,
     say: Say = silent,
 ) -> AccuracyEvidence:
     """Quantize networks in every way, measure all of them on the same test images, and write what came out.
@@ -94,7 +94,7 @@ def accuracy(
         pythons: interpreters that have other tools (onnxruntime, nncf, nvidia-modelopt); none: this one.
         arm64: compare the arm64 build under emulation.
         cells: the folder where measurements are kept.
-        docs: the folder of accuracy.json and accuracy.md.
+        output: the folder of accuracy.json and accuracy.md.
         say: is told each measurement.
 
     Raises:
@@ -116,5 +116,6 @@ def accuracy(
         test_images=test_images, arm64=arm64, preprocess=as_path(preprocess), kept=kept, add=add,
         class_order=class_order, class_map=place.class_map, weights=weights,
     )  # fmt: skip
-    values = run_accuracy(plan, Path(docs), say)
-    return AccuracyEvidence(values, Path(docs) / JSON_FILE, Path(docs) / PAGE_FILE)
+    folder = Path(output)
+    values = run_accuracy(plan, folder, say)
+    return AccuracyEvidence(values, folder / JSON_FILE, folder / PAGE_FILE)

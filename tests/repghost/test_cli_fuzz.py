@@ -26,7 +26,6 @@ NEEDED = {
     "validate": [ABSENT, "--data", ABSENT],
     "predict": [ABSENT, ABSENT],
     "fuse": [],
-    "convert": [],
     "flops": ["absent"],
     "export": [],
     "quantize": ["--data", ABSENT],

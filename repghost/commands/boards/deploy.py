@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from repghost.commands.options.ssh_options import SignatureOptions, SshOptions, signature_options, ssh_options
-from repghost.terminal import say, shell_command
+from repghost.terminal import say, say_progress, shell_command
 
 
 @click.command("deploy", short_help="Copy a bundle to a board, prove it there, switch to it.")
@@ -43,7 +43,7 @@ def command(
     """
     from repghost.api.boards.deployment import deploy
 
-    tell: Callable[[str], None] = (lambda line: None) if as_json else say
+    tell: Callable[[str], None] = (lambda line: None) if as_json else say_progress
     result = deploy(bundle, board, say=tell, **settings, **vars(demanded), **vars(ssh))
     if as_json:
         click.echo(json.dumps(result.to_dict()))

@@ -12,7 +12,9 @@ from repghost.terminal import say_page
 
 @click.command("doctor", short_help="Say what is installed, what is missing and how to get it.")
 @click.option("--on", metavar="[USER@]BOARD[:FOLDER]", help="Look at a board instead of this machine.")
-@click.option("--fetch", is_flag=True, help="Fetch an emulator for arm64 bundles (Debian, Ubuntu; no root).")
+@click.option(
+    "--fetch/--no-fetch", default=False, help="Fetch an emulator for arm64 bundles (Debian, Ubuntu; no root)."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @ssh_options
 def command(on: str | None, fetch: bool, as_json: bool, ssh: SshOptions) -> None:

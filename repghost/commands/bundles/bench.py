@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
+from repghost.commands.options.earlier import Renamed
+from repghost.commands.options.json_option import STDOUT, json_option, write_json
 from repghost.commands.options.ssh_options import SshOptions, ssh_options
 from repghost.errors import UsageError
-from repghost.files import write_text_atomically
-from repghost.terminal import say, say_page
+from repghost.terminal import say_page, say_progress
 from repghost.untrusted import parse_int
 
 
@@ -26,9 +26,16 @@ from repghost.untrusted import parse_int
 @click.option("--warmup", default=3, show_default=True, type=click.IntRange(0, 1000), help="Untimed before them.")
 @click.option("--weights", type=click.Path(path_type=Path), help="The float network, if not beside the bundle.")
 @click.option("--python", type=click.Path(path_type=Path), help="The interpreter that has the other runtimes.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the result as JSON too.")
+@json_option
 @click.option("--per-layer", is_flag=True, help="Measure each layer of one bundle instead.")
-@click.option("--keep", type=click.Path(path_type=Path), help="With --per-layer: where to leave the profiling bundle.")
+@click.option(
+    "--keep-bundle",
+    "keep",
+    cls=Renamed,
+    earlier=("--keep",),
+    type=click.Path(path_type=Path),
+    help="With --per-layer: where to leave the profiling bundle.",
+)
 @click.option("--count", is_flag=True, help="Count the executed instructions of a bundle for ARM under emulation.")
 @click.option(
     "--cpu",
@@ -70,11 +77,9 @@ def command(bundles: tuple[Path, ...], json_file: Path | None, ssh: SshOptions, 
     from repghost.api.benchmarks.bench import bench
 
     options |= {"threads": parse_threads(options["threads"])}
-    tell = say if options["on"] else _tell
+    tell = say_progress if options["on"] and json_file != STDOUT else _tell
     result = bench(bundles, say=tell, **options, **vars(ssh))
-    if json_file is not None:
-        write_text_atomically(json_file, json.dumps(result.to_dict(), indent=2) + "\n")
-    if not options["on"]:
+    if not write_json(result.to_dict(), json_file) and not options["on"]:
         say_page(repr(result))
     result.check()
 
@@ -94,4 +99,4 @@ def parse_threads(text: str) -> tuple[int, ...]:
 
 def _tell(line: str) -> None:
     """Print a line of progress to stderr."""
-    say(line, err=True)
+    say_progress(line, err=True)

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from repghost.commands.options.compile_options import refuse_without_effect
 from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
 from repghost.commands.options.size_option import SizeType
-from repghost.terminal import say
+from repghost.terminal import say, say_progress
 
 
 @click.command("compile", short_help="Build, verify and measure the bundles of a target.")
@@ -38,16 +38,15 @@ from repghost.terminal import say
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1, 64), help="Of the measured inference.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures.")
 @click.option("--max-drop", type=float, help="Fail with code 3 when int8 loses more points of top-1.")
-@click.option("--jobs", default=lambda: os.cpu_count() or 1, type=click.IntRange(1),
+@click.option("--jobs", "-j", default=lambda: os.cpu_count() or 1, type=click.IntRange(1),
               help="Threads that compile side by side.  [default: one per core]")  # fmt: skip
 @click.option("--jetpack", default="6", show_default=True, help="Of the target jetson: 5, 6 or 7.")
 @click.option("--squeeze-excite", default="float", show_default=True, help="Of the target jetson: int8 or float.")
 @click.option("--depthwise", default="int8", show_default=True, help="Of the target jetson: int8 or float.")
 @click.option("--via", default="trtexec", show_default=True, help="Of the target jetson: trtexec or torch-tensorrt.")
-@click.option("--no-host", "host", is_flag=True, flag_value=False, default=True,
-              help="No builds for this machine besides: no latency, and a slower judge.")  # fmt: skip
-@click.option("--no-fetch", "fetch", is_flag=True, flag_value=False, default=True,
-              help="Do not fetch an emulator when there is none.")  # fmt: skip
+@click.option("--host/--no-host", default=True, show_default=True,
+              help="Builds for this machine besides: latency, and a quicker judge.")  # fmt: skip
+@click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch an emulator when there is none.")
 @click.option("--name", help="Ends the name of the run's folder, to keep it beside a run of other weights or data.")
 @click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder.")
 def command(**options: Any) -> None:
@@ -64,7 +63,7 @@ def command(**options: Any) -> None:
 
     model, weights = options.pop("model"), options.pop("weights")
     network, its_weights = (model, weights or "") if model else (weights, None)
-    made = compile_network(network, weights=its_weights, say=say, **options)
+    made = compile_network(network, weights=its_weights, say=say_progress, **options)
     say("", *made.summary.split("\n"))
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
+from repghost.commands.options.earlier import Renamed
 from repghost.terminal import say, say_page, shell_command
 
 
 @click.command("pack", short_help="Write bundles as a container image (OCI), without a daemon.")
 @click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...", type=click.Path(path_type=Path))
-@click.option("--oci", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The image layout to write.")
+@click.option("--output", "-o", "oci", cls=Renamed, earlier=("--oci",), required=True, metavar="DIR",
+              type=click.Path(path_type=Path), help="The folder of the image, in OCI's layout.")  # fmt: skip
 @click.option("--name", default="localhost/repghost:latest", show_default=True, help="As a registry would call it.")
 @click.option("--accept-unmeasured", is_flag=True, help="Also without a passing accuracy record.")
 @click.option("--max-drop", default=2.0, show_default=True, type=float, help="Points of top-1 they may have lost.")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from repghost.commands.options.earlier import output_file
 from repghost.commands.options.size_option import SizeType
 from repghost.commands.progress.notes import say_notes
 from repghost.sizes import Size
@@ -16,10 +17,12 @@ FORMATS = ("onnx", "mnn")
 
 @click.command("export", short_help="Write plain float32 ONNX, or MNN.")
 @click.argument("checkpoint", metavar="NETWORK")
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Of the file.  [default: what OUT ends in]")
+@output_file("The file to write.")
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Of the file.  [default: what its name ends in]")
 @click.option("--size", type=SizeType(1), help="Pixels of the picture; by default what the checkpoint says.")
-@click.option("--batch", default="1", show_default=True, help="A number, or a name such as 'batch' to leave it open.")
+@click.option(
+    "--batch", "-b", default="1", show_default=True, help="A number, or a name such as 'batch' to leave it open."
+)
 @click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a network that does not say it.")
 @click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
@@ -33,7 +36,7 @@ def command(
     preprocess: Path | None,
     weights: str | None,
 ) -> None:
-    """Fold NETWORK completely and write it to OUT as ONNX (opset 17), for any runtime that reads ONNX, or as MNN.
+    """Fold NETWORK completely and write it as ONNX (opset 17), for any runtime that reads ONNX, or as MNN.
 
     The file is run first, ONNX by onnx's own reference evaluator and MNN by MNN's interpreter (extra 'mnn'); if it
     differs from the network by more than rounding, nothing is written and the exit code is 6. NETWORK is a checkpoint

@@ -1,4 +1,4 @@
-"""`repghost fuse` (alias `convert`): fold a trained network into its deploy form and compare the two."""
+"""`repghost fuse`: fold a trained network into its deploy form and compare the two."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from repghost.commands.options.earlier import output_file
 from repghost.commands.progress.notes import say_notes
-from repghost.terminal import say, shell_command
+from repghost.terminal import say, say_next, shell_command
 
 if TYPE_CHECKING:
     from repghost.api.networks.conversion import Fused
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 @click.command("fuse", short_help="Fold training branches and batch norms into plain convolutions.")
 @click.argument("source", metavar="CKPT")
-@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@output_file("The .safetensors file to write.")
 @click.option("--full", is_flag=True, help="Fold every batch norm; otherwise 48 stay as in upstream's converted files.")
-@click.option("--check", is_flag=True, help="Write nothing; compare OUT, converted before, with CKPT.")
+@click.option("--check", is_flag=True, help="Write nothing; compare --output, converted before, with CKPT.")
 @click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
 @click.option("--branches", help="For a file that does not tell: bn, identity, both or none.")
 def command(source: str, output: Path, full: bool, check: bool, width: str | None, branches: str | None) -> None:
-    """Convert CKPT and write it to OUT (.safetensors), with its preprocessing and labels.
+    """Convert CKPT and write it as .safetensors, with its preprocessing and labels.
 
     Both networks run on the same random pictures first; if they differ by more than rounding, nothing is written and
     the exit code is 6. CKPT is a weight file, or the word timm.
@@ -37,8 +38,7 @@ def command(source: str, output: Path, full: bool, check: bool, width: str | Non
     assert result.digest is not None
     tensors = len(result.model.state_dict())
     say(f"written: {output} ({tensors} tensors, {result.form} form, sha256 {result.digest[:16]})")
-    say("next:")
-    say("  " + shell_command("repghost", "export", output, output.with_suffix(".onnx")))
+    say_next(shell_command("repghost", "export", output, "-o", output.with_suffix(".onnx")))
 
 
 def _tell(result: Fused) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from repghost.terminal import say
+from repghost.terminal import say_progress
 
 
 def say_notes(notes: Iterable[str]) -> None:
     """Print each note once, and leave out empty ones."""
     for note in dict.fromkeys(notes):
         if note:
-            say(f"note: {note}", err=True)
+            say_progress(f"note: {note}", err=True)

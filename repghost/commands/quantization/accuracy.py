@@ -1,4 +1,4 @@
-"""`repghost accuracy`: measure every way to quantize on the same images, and write docs/accuracy.md."""
+"""`repghost accuracy`: measure every way to quantize on the same images, and write a page of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from repghost.commands.options.data_options import class_map_option, class_order_option
-from repghost.terminal import say
+from repghost.commands.options.earlier import Renamed
+from repghost.terminal import say, say_progress
 
 
-@click.command("accuracy", short_help="Evidence of accuracy: every way to quantize, on the same pictures.")
+@click.command("accuracy", short_help="Compare every way to quantize on the same pictures.")
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK...")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Pictures with a split to judge by.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a CKPT that has none.")
@@ -21,16 +22,17 @@ from repghost.terminal import say
 @click.option("--method", "methods", multiple=True, metavar="PATTERN", help="Only these rows, e.g. 'QAT*'; repeatable.")
 @click.option("--again", multiple=True, metavar="PATTERN", help="Measure these rows again, e.g. after a change.")
 @click.option("--kept", is_flag=True, help="Measure nothing: write what is kept, and name what is not there.")
-@click.option("--add", is_flag=True, help="Keep the networks in the document that are not among CKPT.")
+@click.option("--add", is_flag=True, hidden=True, help="Keep the networks in the document that are not among CKPT.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1),
               help="Calibration pictures.")  # fmt: skip
 @click.option("--test-images", type=click.IntRange(2), help="Only so many judge.  [default: all]")
 @click.option("--python", "pythons", multiple=True, type=click.Path(path_type=Path),
               help="An interpreter that has other tools (onnxruntime, nncf, nvidia-modelopt); repeatable.")  # fmt: skip
 @click.option("--arm64/--no-arm64", default=True, show_default=True, help="Compare the arm64 build under emulation.")
-@click.option("--cells", default="build/accuracy", show_default=True, type=click.Path(path_type=Path),
+@click.option("--cells", default="build/accuracy/cells", show_default=True, type=click.Path(path_type=Path),
               help="Where measurements are kept; what is there is not measured again.")  # fmt: skip
-@click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option("--output", "-o", cls=Renamed, earlier=("--docs",), default="build/accuracy", show_default=True,
+              type=click.Path(path_type=Path), help="Folder of accuracy.json and accuracy.md.")  # fmt: skip
 def command(networks: tuple[str, ...], data: Path, **options: Any) -> None:
     """Quantize each NETWORK in every way, measure all of them on the same test pictures, and write what came out.
 
@@ -41,5 +43,5 @@ def command(networks: tuple[str, ...], data: Path, **options: Any) -> None:
     """
     from repghost.api.evidence import accuracy
 
-    found = accuracy(networks, data, say=say, **options)
+    found = accuracy(networks, data, say=say_progress, **options)
     say(f"written: {found.json_file} and {found.page_file}")

@@ -10,6 +10,7 @@ import click
 
 from calib.qat.settings import FLOAT, QatSettings
 from repghost.commands.options.calibration import tell_quantized
+from repghost.commands.options.earlier import Renamed
 from repghost.commands.options.gather import Option
 from repghost.commands.options.process_options import (
     ProcessOptions,
@@ -33,7 +34,9 @@ CONVERTED = (
 )
 STATE_SUFFIX = ".state.pt"  # of the file that is written: the state of a run that is not done
 DEFAULTS = QatSettings()
-EARLIER = ("distillation", "temperature")  # how two of them were spelled before, which goes on working
+# Other spellings: those of `repghost train`, and earlier ones, which are not shown.
+SHORT = {"batch": ("-b",), "learning_rate": ("--lr",)}
+EARLIER = {"distillation": ("--distillation",), "temperature": ("--temperature",), "batch": ("--batch-size",)}
 # Fields of the settings that options and arguments call otherwise, as `repghost train` does.
 SPELLED = {
     "distillation": "distill_alpha",
@@ -45,9 +48,11 @@ SPELLED = {
 
 def _option(name: str, text: str, kind: Any) -> Option:
     """Return the option of a field of `QatSettings`, with its default."""
-    known = (SPELLED.get(name, name), *(it for it in EARLIER if it == name))
-    names = (*(f"--{it.replace('_', '-')}" for it in known), name)
-    return click.option(*names, default=getattr(DEFAULTS, name), show_default=True, type=kind, help=text)
+    names = (f"--{SPELLED.get(name, name).replace('_', '-')}", *SHORT.get(name, ()), name)
+    default = getattr(DEFAULTS, name)
+    return click.option(
+        *names, cls=Renamed, earlier=EARLIER.get(name, ()), default=default, show_default=True, type=kind, help=text
+    )
 
 
 def _spelled(training: dict[str, Any]) -> dict[str, Any]:

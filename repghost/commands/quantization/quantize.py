@@ -12,7 +12,7 @@ from repghost.commands.options.calibration import tell_quantized
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options, output_option
 from repghost.errors import UsageError
 from repghost.sizes import size_text
-from repghost.terminal import say
+from repghost.terminal import say, say_next
 
 if TYPE_CHECKING:
     from calib.ptq.search_settings import Trial
@@ -62,9 +62,7 @@ def command(
     for tensor, observer in made.quantized.spec.observers.items():
         say(f"note: {tensor}: {observer} changes the answers least")
     _summary(output, made)
-    say("next:")
-    for line in _next_commands(request, output, made.config.policy):
-        say(f"  {line}")
+    say_next(*_next_commands(request, output, made.config.policy))
 
 
 def _echo_trial(trial: Trial) -> None:

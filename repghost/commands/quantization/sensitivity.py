@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
 from repghost.commands.options.calibration import tell_quantized
+from repghost.commands.options.json_option import json_option, write_json
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options
 from repghost.errors import UsageError
-from repghost.files import write_text_atomically
 from repghost.terminal import say
 from repghost.untrusted import parse_json, read_bounded
 
@@ -28,13 +27,13 @@ MAX_PROFILE_BYTES = 16 << 20
     multiple=True,
     help="Twice: of the int8 and the fp32 bundle, from `repghost bench BUNDLE --per-layer --json FILE`.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every row as JSON.")
+@json_option
 @click.option("--svg", "svg_path", type=click.Path(path_type=Path), help="Write a figure.")
 @click.option("--all", "everything", is_flag=True, help=f"Print every layer, not the first {SHOWN}.")
 def command(
     request: CalibrationRequest,
     profiles: tuple[Path, ...],
-    json_path: Path | None,
+    json_file: Path | None,
     svg_path: Path | None,
     everything: bool,
 ) -> None:
@@ -57,10 +56,10 @@ def command(
     made = quantize(request.checkpoint, request.images_of_set(), **request.options())
     tell_quantized(made, request)
     found = made.sensitivity(prices=prices)
-    if json_path is not None:
-        write_text_atomically(json_path, json.dumps(found.to_dict(), indent=2) + "\n")
     if svg_path is not None:
         found.save(svg_path)
+    if write_json(found.to_dict(), json_file):
+        return
     for line in found.lines(everything):
         say(line)
     rows, pictures = found.rows, found.about["pictures"]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from repghost.commands.options.earlier import output_file
 from repghost.terminal import say
 
 
 @click.command("detect-export", short_help="Write a detector as ONNX.")
 @click.argument("detector", type=click.Path(path_type=Path))
-@click.argument("output", type=click.Path(path_type=Path))
+@output_file("The ONNX file to write.")
 @click.option("--part", default="pyramid", show_default=True,
               help="pyramid: fused backbone and pyramid; detector: everything, for runtimes with NMS.")  # fmt: skip
 @click.option("--height", type=click.IntRange(32, 4096), help="Of the input, in pixels.  [default: the short side]")

@@ -11,7 +11,7 @@ from repghost.commands.options.process_options import ProcessOptions, process_op
 from repghost.commands.progress.detect import DetectProgress
 from repghost.commands.progress.notes import say_notes
 from repghost.errors import UsageError
-from repghost.terminal import say, shell_command
+from repghost.terminal import say, say_next, shell_command
 
 _OPTIONS = (
     click.option("--data", required=True, type=click.Path(path_type=Path),
@@ -60,7 +60,7 @@ def command(data: Path, milestones: str | None, processes: ProcessOptions, **val
     """Train a detector and write OUTPUT/detector.safetensors.
 
     The defaults are the customary 12 epochs at 800 pixels; docs/training.md has the recipe. Several processes:
-    torchrun --nproc-per-node=N -m repghost.cli detect-train ...
+    torchrun --nproc-per-node=N -m repghost detect-train ...
     """
     from repghost.api.training.detection import train_detector
 
@@ -70,9 +70,11 @@ def command(data: Path, milestones: str | None, processes: ProcessOptions, **val
             data, milestones=_epochs(milestones), on_begin=shown.begin, on_step=shown.step, on_epoch=shown.epoch,
             say=lambda note: say_notes([note]), **values, **vars(processes),
         )  # fmt: skip
-        say(*found.lines, "next:")
-        say("  " + shell_command("repghost", "detect-validate", found.path, "--data", data, "--split", split))
-        say("  " + shell_command("repghost", "detect-export", found.path, found.path.with_name("pyramid.onnx")))
+        say(*found.lines)
+        say_next(
+            shell_command("repghost", "detect-validate", found.path, "--data", data, "--split", split),
+            shell_command("repghost", "detect-export", found.path, "-o", found.path.with_name("pyramid.onnx")),
+        )
 
 
 def _epochs(text: str | None) -> tuple[int, ...] | None:

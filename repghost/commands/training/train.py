@@ -10,21 +10,22 @@ import click
 
 from repghost.commands.options.args_file import args_file_option, from_file
 from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
+from repghost.commands.options.earlier import Renamed
 from repghost.commands.options.process_options import processes_option, quiet_but_first, start_processes
 from repghost.commands.options.train_flags import recipe_options
 from repghost.commands.progress.notes import say_notes
 from repghost.commands.progress.qat import following, tell_trained
 from repghost.commands.progress.train import TrainProgress
 from repghost.errors import UsageError
-from repghost.terminal import say, shell_command
+from repghost.terminal import say, say_next, shell_command
 
 if TYPE_CHECKING:
     from repghost.api.training.trained import Trained
 
 
 @click.command("train", short_help="Train a network by a named recipe.")
-@click.option("--data", "--data_dir", "--data-dir", "data", required=True, type=click.Path(path_type=Path),
-              help="A set of pictures (see docs/pictures.md).")  # fmt: skip
+@click.option("--data", "data", cls=Renamed, earlier=("--data_dir", "--data-dir"), required=True,
+              type=click.Path(path_type=Path), help="A set of pictures (see docs/pictures.md).")  # fmt: skip
 @click.option("--recipe", help="imagenet, imagenet-wide, finetune, demo, cifar or cifar-short.  [default: by the set]")
 @click.option("--output", "-o", default="runs/train", show_default=True, type=click.Path(path_type=Path),
               help="Folder of the weights, the state, the log and the plot.")  # fmt: skip
@@ -68,7 +69,7 @@ def command(
     Each epoch is judged by training pictures that are held out (demo, cifar) or by --val-split. The set's test split,
     if there is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
 
-    Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost.cli train ...
+    Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost train ...
     """
     start_processes(count)
     import torch
@@ -108,6 +109,8 @@ def _report(trained: Trained, data: Path) -> None:
     """Say what came out, and what comes next."""
     for message in trained.broken:
         say(f"broken picture, left out: {message}", err=True)
-    say(*trained.lines, "next:")
-    say("  " + shell_command("repghost", "validate", trained.path, "--data", data))
-    say("  " + shell_command("repghost", "fuse", trained.path, trained.path.with_name("fused.safetensors")))
+    say(*trained.lines)
+    say_next(
+        shell_command("repghost", "validate", trained.path, "--data", data),
+        shell_command("repghost", "fuse", trained.path, "-o", trained.path.with_name("fused.safetensors")),
+    )

@@ -77,7 +77,7 @@ def command(
     computed by the numpy reference, a bundle by its own code. A QDQ file with the .qdq.onnx name of a checkpoint
     in --all-widths is measured with it.
 
-    Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost.cli validate ...
+    Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost validate ...
     """
     start_processes(count)
     from repghost.api.validation import validate, validate_widths

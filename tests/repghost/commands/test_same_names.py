@@ -29,15 +29,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 # An option that is spelled otherwise because it is repeated, because it turns something off, or because Python keeps
 # the word to itself.
 SPELLED = {
-    "variant": "variants", "method": "methods", "python": "pythons", "no-host": "host", "no-fetch": "fetch",
-    "for": "runtime", "float": "as_float",
+    "variant": "variants", "method": "methods", "python": "pythons", "for": "runtime", "float": "as_float",
 }  # fmt: skip
 # What a value says in Python: the set and its splits, what is printed or written, and several networks at once.
 SETS = {"class-map", "split", "data", "val-share"}
 OUTPUTS = {"json", "output"}
+EVERYWHERE = {"json", "quiet", "verbose"}
 ONLY_THERE = {
     "compile": {"model"},  # `network` takes it
-    "fuse": {"check"},
+    "fuse": {"check", "output"},
     # What `quantize` before it takes, and what starts a program of Python several times:
     "qat": SETS | OUTPUTS | {"processes", "weights", "preprocess", "size", "width", "config", "policy"},
     "quantize": SETS | OUTPUTS,
@@ -77,7 +77,7 @@ def test_options_are_arguments_with_the_same_default(command: str) -> None:
     known = arguments(FUNCTIONS[command])
     differing = []
     for name, option in options(command).items():
-        if name in ONLY_THERE.get(command, ()) or name == "json":
+        if name in ONLY_THERE.get(command, ()) or name in EVERYWHERE:
             continue
         argument = next((known[word] for word in names(option) if word in known), None)
         if argument is None:
