@@ -14,6 +14,8 @@ ARGUMENTS = {
     "networks": A_NETWORK,
     "checkpoint": A_NETWORK,
     "source": "a checkpoint, 'bundled', or 'timm' with --width.",
+    "FILE|BUNDLE": "a checkpoint, a QDQ file or the folder of a bundle.",
+    "address": "where on the Hugging Face hub, e.g. hf://me/flowers.",
     "bundle": A_BUNDLE,
     "bundles": A_BUNDLE,
     "board": "[USER@]HOST as ssh takes it, e.g. pi@192.168.1.20.",

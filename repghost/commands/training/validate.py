@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
+from repghost.commands.options.earlier import Renamed
 from repghost.commands.options.gather import gather
 from repghost.commands.options.process_options import (
     ProcessOptions,
@@ -28,21 +29,28 @@ if TYPE_CHECKING:
 
 @click.command("validate", short_help="Top-1 of networks: raw, EMA, fused, int8, compiled.")
 @click.argument("networks", nargs=-1, metavar="[NETWORK|FILE.qdq.onnx|BUNDLE]...")
-@click.option("--data", "--data_dir", "--data-dir", "data", required=True, type=click.Path(path_type=Path),
-              help="A set of pictures (see docs/pictures.md).")  # fmt: skip
+@click.option("--data", "data", cls=Renamed, earlier=("--data_dir", "--data-dir"), required=True,
+              type=click.Path(path_type=Path), help="A set of pictures (see docs/pictures.md).")  # fmt: skip
 @click.option("--resume", "--checkpoint", "checkpoint", help="One more network, as the authors and timm take it.")
-@click.option("--split", "--val-split", default="test", show_default=True, help="Which part of the set.")
+@click.option(
+    "--split", cls=Renamed, earlier=("--val-split",), default="test", show_default=True, help="Which part of the set."
+)
 @click.option("--images", type=click.IntRange(1), help="Only so many pictures, balanced over the classes.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures of --images.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON; instead of the networks' own.")
-@click.option("--width", "--model", help="Needed for the checkpoint 'timm'; refuses a checkpoint of another width.")
+@click.option(
+    "--width",
+    cls=Renamed,
+    earlier=("--model",),
+    help="Needed for the checkpoint 'timm'; refuses a checkpoint of another width.",
+)
 @click.option("--model-ema", "--ema", "ema", is_flag=True, help="Refuse a checkpoint without averaged weights.")
 @click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
 @click.option("--img-size", type=click.IntRange(1), help="Pixels of the input, where a network takes any.")
 @click.option("--crop-pct", type=float, help="Input size / resize, instead of the networks' own.")
 @click.option("--workers", "-j", default=0, show_default=True, type=click.IntRange(0), help="Processes that decode.")
-@click.option("--batch", "-b", "--batch-size", default=250, show_default=True, type=click.IntRange(1),
-              help="Pictures per step.")  # fmt: skip
+@click.option("--batch", "-b", cls=Renamed, earlier=("--batch-size",), default=250, show_default=True,
+              type=click.IntRange(1), help="Pictures per step.")  # fmt: skip
 @click.option("--compiled", is_flag=True, help="Compile QDQ files for this machine too, and compare every bit.")
 @click.option("--cache", default="build/.cache", show_default=True, type=click.Path(path_type=Path),
               help="Where --compiled keeps objects.")  # fmt: skip

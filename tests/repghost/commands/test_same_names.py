@@ -54,7 +54,7 @@ def options(command: str) -> dict[str, click.Option]:
     found = cli.get_command(click.Context(cli), command)
     assert found is not None
     shown = (it for it in found.params if isinstance(it, click.Option) and it.opts and not it.hidden)
-    return {max(it.opts, key=len).removeprefix("--"): it for it in shown}
+    return {max(getattr(it, "shown", it.opts), key=len).removeprefix("--"): it for it in shown}
 
 
 def names(option: click.Option) -> list[str]:

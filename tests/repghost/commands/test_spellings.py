@@ -24,7 +24,8 @@ SPELLED = {
     "quiet": {"--quiet", "-q"}, "verbose": {"--verbose", "-v"},
 }  # fmt: skip
 EARLIER = {
-    "train": ["--data_dir", "--data-dir"], "qat": ["--distillation", "--temperature", "--batch-size"],
+    "train": ["--data_dir", "--data-dir"],
+    "validate": ["--data_dir", "--data-dir", "--val-split", "--model", "--batch-size"], "qat": ["--distillation", "--temperature", "--batch-size"],
     "pack": ["--oci"], "accuracy": ["--docs"], "bench": ["--keep"],
 }  # fmt: skip
 
