@@ -25,7 +25,8 @@ SPELLED = {
 }  # fmt: skip
 EARLIER = {
     "train": ["--data_dir", "--data-dir"],
-    "validate": ["--data_dir", "--data-dir", "--val-split", "--model", "--batch-size"], "qat": ["--distillation", "--temperature", "--batch-size"],
+    "validate": ["--data_dir", "--data-dir", "--val-split", "--model", "--batch-size"],
+    "qat": ["--distillation", "--temperature", "--batch-size"],
     "pack": ["--oci"], "accuracy": ["--docs"], "bench": ["--keep"],
 }  # fmt: skip
 
