@@ -6,6 +6,7 @@ interruption changes it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,6 +130,14 @@ class _Order:
         return len(self.batches)
 
 
+def _leave_the_group(worker: int) -> None:
+    """Take a worker out of its run's process group: Ctrl-C and torchrun's SIGTERM are the run's to hear.
+
+    A worker that they killed would end the step that the run is in, and with it the state that is written after it.
+    """
+    os.setpgid(0, 0)
+
+
 class LoaderFeed:
     """Batches from worker processes.
 
@@ -154,6 +163,7 @@ class LoaderFeed:
             "num_workers": loading.workers,
             "persistent_workers": loading.workers > 0,
             "pin_memory": loading.pin_memory,
+            "worker_init_fn": _leave_the_group,
             "generator": torch.Generator(),  # else the loader draws from the generator that dropout uses
         }
         self._training = DataLoader(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,18 @@ def test_an_epoch_takes_every_image_once() -> None:
     order = epoch_order(50, 1, 0, 8, 2)
     assert order.shape == (3, 2, 8)
     assert len(np.unique(order)) == 48
+
+
+def test_repeated_images_are_augmented_each_on_its_own_and_meet_in_different_processes() -> None:
+    order = epoch_order(60, 1, 0, 5, 3, repeats=3)
+    assert order.shape == (4, 3, 5)
+    assert len(set(order.ravel().tolist())) == 60 and len(set((order // 3).ravel().tolist())) == 20
+    assert (np.ptp(order // 3, axis=1) == 0).all() and (np.sort(order % 3, axis=1) == [[0], [1], [2]]).all()
+    one, other = (batches(feed(tiny_recipe(reprob=0.0, **more)), 0) for more in ({}, {"aug_repeats": 4}))
+    assert len(one) == len(other) == 6
+    first, second = (image for image in other[0][:2])
+    assert not torch.equal(first, second)  # of one image
+    assert any(torch.equal(first, image) for batch in one for image in batch)  # as it is without repetition
 
 
 def test_reading_leaves_the_generator_of_dropout_alone() -> None:
@@ -157,3 +171,10 @@ def test_an_empty_class_and_too_few_classes_are_named(tmp_path: Path) -> None:
         train(tiny_recipe(), made, tmp_path, validation=made_set(10), options=Options(num_classes=2))
     with pytest.raises(UsageError, match="split of its own"):
         train(tiny_recipe(), made, tmp_path)
+
+
+def test_what_signals_a_run_does_not_reach_its_workers() -> None:
+    source = feed(tiny_recipe(), workers=1)
+    next(source.batches(0, 0))
+    (worker,) = multiprocessing.active_children()
+    assert worker.pid is not None and os.getpgid(worker.pid) == worker.pid != os.getpgrp()
