@@ -16,12 +16,13 @@ from typing import Any
 import click
 
 from benchmarks.fp16_agreement import FP16_IMAGES, compare_predictions
-from benchmarks.pages.arm64 import render_counts
+from benchmarks.pages.arm64 import evaluate_counts, render_counts
 from benchmarks.pages.summary import write_performance
 from benchmarks.shared.bundles import fresh_bundles, random_folder
 from benchmarks.shared.command import docs_option, output_option, run_command, say_progress
 from benchmarks.shared.counting import Counting, Say, counted, start_counting, verified
 from benchmarks.shared.documents import Markers, Section, read_performance
+from benchmarks.shared.goals import goals_in_one
 from compile.bench.count import cpus_of, find_cpu
 from compile.bundle.manifest import Bundle
 from compile.storage.strict_json import parse_strict
@@ -38,6 +39,7 @@ ARM64_SECTION = Section(
         "<!-- arm64: written by 'make counts' -->", "<!-- end of arm64 -->", "the table of arm64 counts belongs"
     ),
     render=render_counts,
+    says=lambda arm64: goals_in_one(evaluate_counts(arm64)),
 )
 PRECISIONS = (INT8, FP32, FP16)
 OTHERS_FILE, OTHERS_FORMAT = "rivals-arm64.json", "repghost-rivals"

@@ -19,16 +19,18 @@ from benchmarks.pages.summary import write_performance
 from benchmarks.shared.command import docs_option, output_option, python_option, run_command, say_progress
 from benchmarks.shared.counting import Say, counted, start_counting, verified
 from benchmarks.shared.documents import Markers, Section
-from benchmarks.shared.goals import SIZE
+from benchmarks.shared.goals import SIZE, armv7_goals, goals_in_one
 from compile.bench.count import CPUS, DEFAULT_CPUS, cpus_of
 from compile.bench.peers import parse_peers
 from compile.targets.precisions import FP32, INT8
 from compile.targets.table import ARMV7
+from repghost.goals import evaluate
 
 SECTION = Section(
     key="armv7",
     markers=Markers("<!-- armv7: written by benchmarks.armv7 -->", "<!-- end of armv7 -->", "the armv7 counts belong"),
     render=render_counts,
+    says=lambda armv7: goals_in_one(evaluate(goal, armv7) for goal in armv7_goals(armv7)),
 )
 NETWORK = Network(0.5, SIZE)
 USUAL = CPUS[DEFAULT_CPUS[ARMV7.name]]

@@ -175,6 +175,7 @@ COMPILE_SECTION = Section(
         "<!-- compile: written by 'make compile-time' -->", "<!-- end of compile -->", "the time of compilation belongs"
     ),
     render=render_compile_time,
+    says=lambda value: " ".join(goal_sentences(value["runs"])),
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from benchmarks.first_inference import measure_first_inference
-from benchmarks.pages.host import render_host, render_networks
+from benchmarks.pages.host import host_says, render_host, render_networks
 from benchmarks.pages.summary import write_performance
 from benchmarks.shared.command import docs_option, output_option, python_option, run_command, say_progress
 from benchmarks.shared.comparing import Say, build_for_host, compare_on_host, prepare_peers, usable_variants
@@ -29,6 +29,7 @@ HOST_SECTION = Section(
     key="host",
     markers=Markers("<!-- host: written by 'make bars' -->", "<!-- end of host -->", "the host's table belongs"),
     render=render_host,
+    says=host_says,
 )
 NETWORKS_SECTION = Section(
     key="host_networks",
@@ -36,6 +37,7 @@ NETWORKS_SECTION = Section(
         "<!-- networks: written by 'make network-bars' -->", "<!-- end of networks -->", "other networks' table belongs"
     ),
     render=render_networks,
+    says=host_says,
 )
 SPREAD = 0.03  # of a ratio: what the 95 % interval of our time to the fastest other may span
 OF_WIDTHS = Settings(threads=(1, 2), spread=SPREAD)

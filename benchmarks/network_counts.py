@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from benchmarks.other_runtimes import count_others
-from benchmarks.pages.network_counts import render_network_counts
+from benchmarks.pages.network_counts import network_counts_say, render_network_counts
 from benchmarks.pages.summary import write_performance
 from benchmarks.shared.bundles import fresh_bundles, random_folder
 from benchmarks.shared.command import docs_option, output_option, python_option, run_command, say_progress
@@ -46,6 +46,7 @@ SECTION = Section(
         "other networks' counts belong",
     ),
     render=render_network_counts,
+    says=network_counts_say,
 )
 
 

@@ -21,7 +21,7 @@ from benchmarks.pages.summary import write_performance
 from benchmarks.shared.bundles import fresh_bundles, random_folder
 from benchmarks.shared.command import docs_option, output_option, run_command, say_progress
 from benchmarks.shared.documents import Markers, Section, read_performance
-from benchmarks.shared.goals import POOL_WAKE, SIZE
+from benchmarks.shared.goals import POOL_WAKE, SIZE, goals_in_one
 from compile.bench.count import DEFAULT_CPU, find_cpu
 from compile.bench.count_threads import count_threads
 from compile.bench.counter_build import start_counter
@@ -160,6 +160,7 @@ POOL_SECTION = Section(
     key="pool",
     markers=Markers("<!-- pool: written by benchmarks.pool -->", "<!-- end of pool -->", "the threads' part belongs"),
     render=render_pool,
+    says=lambda pool: goals_in_one([evaluate(POOL_WAKE, pool)]),
 )
 
 

@@ -84,6 +84,11 @@ def markdown_lines(table: Table) -> list[str]:
     return [*above, f"|{' |'.join(lines)} |", f"|{'|'.join(ruler)}|", *rows]
 
 
+def folded(summary: str, lines: Sequence[str]) -> list[str]:
+    """Return lines of Markdown that are shown on demand, for GitHub and for MkDocs, which needs the attribute."""
+    return ['<details markdown="1">', f"<summary>{summary}</summary>", "", *lines, "", "</details>"]
+
+
 def _escape(text: str) -> str:
     return escape(text).replace("|", "\\|")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.shared.goals import FIRST_ANSWER, SIZE, host_goal
+from benchmarks.shared.goals import FIRST_ANSWER, SIZE, goals_in_one, host_goal
 from compile.bench.compare_page import fastest_other, of_rounds
 from compile.bench.statistics import paired_ratio
 from compile.targets.precisions import FP32, INT8
@@ -80,6 +80,11 @@ def render_host(host: Mapping[str, Any]) -> str:
     for network in host["networks"]:
         lines += ["", *_network_lines(network)]
     return "\n".join([*lines, "", *_notes(first)])
+
+
+def host_says(host: Mapping[str, Any]) -> str:
+    """Return in one line which goals of the host's section, or that of other networks, are reached."""
+    return goals_in_one(row.outcome for row in host_rows(host) if row.outcome is not None)
 
 
 def render_networks(host: Mapping[str, Any]) -> str:

@@ -30,6 +30,20 @@ def render_network_counts(part: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *([""] if reasons else []), *(f"- {name}: {why}" for name, why in reasons.items())])
 
 
+def network_counts_say(part: Mapping[str, Any]) -> str:
+    """Return in one line how ours compares with the fewest instructions elsewhere."""
+    shares = [
+        network["ours"]["total"] / min(it["total"] for it in network["others"])
+        for network in part["networks"] if network["others"]
+    ]  # fmt: skip
+    if not shares:
+        return f"{len(part['networks'])} networks, none beside another runtime."
+    return (
+        f"Our int8 executes {min(shares):.2f} to {max(shares):.2f} of the fewest instructions elsewhere, over "
+        f"{len(shares)} networks."
+    )
+
+
 def _row(network: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
     ours, others = network["ours"], {it["name"]: it for it in network["others"]}
     counts = [f"{others[name]['total'] / MILLION:.1f}" if name in others else "-" for name in names]

@@ -31,6 +31,11 @@ def write_performance(docs: Path, section: Section, value: Mapping[str, Any]) ->
         UsageError: when the page has no place for the part.
     """
     write_section(docs, section, value)
+    write_summary(docs)
+
+
+def write_summary(docs: Path) -> None:
+    """Write the summary of all parts into docs/performance.md, where it has a place for it, and its figure."""
     document, page = read_performance(docs), docs / PAGE_FILE
     text = page.read_text()
     if SUMMARY.begin in text:
@@ -53,9 +58,9 @@ def render_summary(document: Mapping[str, Any]) -> str:
     rows = [(f"{row.multiplier:g}x", *_cells(document, row.multiplier, times)) for row in WIDTHS]
     return "\n".join(
         [
-            f"One image of {SIZE} px, one thread, int8 unless said otherwise. Here: measured on the host of the next "
-            "section, int8 beside the fastest other runtime at any precision, in paired rounds. Instructions: counted. "
-            "Boards: estimates with their range ([boards-model.md](boards-model.md)); no board was reached.",
+            f"One image of {SIZE} px, one thread. **Here** is the host below, measured, int8 beside the fastest other "
+            "runtime at any precision. **Instructions** are counted under emulation. **Boards** are estimates with "
+            "their range ([boards-model.md](boards-model.md)): no board was reached.",
             "",
             *markdown_lines(make_table(heads, rows)),
             "",

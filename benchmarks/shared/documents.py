@@ -17,8 +17,10 @@ from compile.storage.strict_json import parse_strict
 from repghost.errors import UsageError
 from repghost.files import write_text_atomically
 from repghost.locks import locked
+from repghost.tables import folded
 
 FORMAT, VERSION = formats.PERFORMANCE
+FOLDED = "How it was measured, and every figure"
 JSON_FILE, PAGE_FILE = "performance.json", "performance.md"
 
 
@@ -55,12 +57,21 @@ class Section:
     Attributes:
         key: of the JSON.
         markers: of the page.
-        render: from the value of the key to Markdown.
+        render: from the value of the key to Markdown: a title, and what is below it.
+        says: from the value to one line, which stands in the open; the rest is folded. Without it nothing is.
     """
 
     key: str
     markers: Markers
     render: Callable[[Mapping[str, Any]], str]
+    says: Callable[[Mapping[str, Any]], str] | None = None
+
+    def text(self, value: Mapping[str, Any]) -> str:
+        """Return the section as it stands in the page."""
+        title, _, rest = self.render(value).partition("\n\n")
+        if self.says is None:
+            return f"{title}\n\n{rest}"
+        return "\n".join([title, "", self.says(value), "", *folded(FOLDED, rest.splitlines())])
 
 
 def read_performance(docs: Path) -> dict[str, Any]:
@@ -78,7 +89,7 @@ def write_section(docs: Path, section: Section, value: Mapping[str, Any]) -> Non
     with locked(docs / JSON_FILE):  # another command replaces another key
         document = {**read_performance(docs), "format": FORMAT, "version": VERSION, section.key: value}
         page, text = docs / PAGE_FILE, section.markers.empty("Performance")
-        text = section.markers.replace(page.read_text() if page.is_file() else text, section.render(value), str(page))
+        text = section.markers.replace(page.read_text() if page.is_file() else text, section.text(value), str(page))
         write_json(docs / JSON_FILE, document)
         write_text_atomically(page, text)
 

@@ -5,12 +5,12 @@ The goals of int8 accuracy are part of `repghost accuracy`: `compile.accuracy.go
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from compile.accuracy.goals import drop_goal
 from compile.cycles.cores import CORES
-from repghost.goals import Goal, Path, find
+from repghost.goals import Goal, Outcome, Path, Verdict, find
 
 SIZE = 224  # pixels of every goal and benchmark
 MILLION = 1e6
@@ -194,3 +194,14 @@ def best_other(arm64: Mapping[str, Any], width: float, figure: str, precision: s
             best = min(group, key=lambda row: float(row[key][figure]))
             texts.append(f"{best[key][figure]:g} ({best['runtime']} {best['precision']})")
     return ", ".join(dict.fromkeys(texts))
+
+
+def goals_in_one(outcomes: Iterable[Outcome]) -> str:
+    """Return in one line how many goals are reached, and which are not."""
+    measured = [outcome for outcome in outcomes if outcome.verdict is not Verdict.NOT_MEASURED]
+    missed: dict[str, list[str]] = {}
+    for outcome in (outcome for outcome in measured if not outcome.reached):
+        missed.setdefault(outcome.goal.what, []).append(f"{outcome.goal.subject} by {outcome.missed_by:.2g}".strip())
+    reached = sum(outcome.reached for outcome in measured)
+    said = f"{reached} of {len(measured)} goals {'is' if len(measured) == 1 else 'are'} reached."
+    return " ".join([said, *(f"Missed, {what}: {', '.join(names)}." for what, names in missed.items())])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,6 +21,7 @@ from compile.accuracy.foreign import ForeignError, measure_foreign
 from compile.accuracy.methods import FLOAT_TRAINED, FloatTrained, Foreign, Method
 from compile.accuracy.network import SEED, Network, open_network
 from compile.accuracy.ours import measure_ours, qdq_file
+from compile.accuracy.overview import FIGURE, draw_overview, drawn
 from compile.accuracy.page import render
 from compile.accuracy.row import Row
 from compile.storage import formats
@@ -128,8 +129,15 @@ def _write(networks: list[dict[str, Any]], earlier: Sequence[dict[str, Any]], do
     networks.sort(key=lambda network: (network["width"] or math.inf, network["name"]))
     document = {"format": FORMAT, "version": VERSION, "networks": networks}
     write_text_atomically(docs / JSON_FILE, json.dumps(document, indent=1, sort_keys=True) + "\n")
-    write_text_atomically(docs / PAGE_FILE, render(document))
+    write_page(document, docs)
     return document
+
+
+def write_page(document: Mapping[str, Any], docs: Path) -> None:
+    """Write the page of a document, and the figure it shows."""
+    write_text_atomically(docs / PAGE_FILE, render(document))
+    if drawn(document["networks"]):
+        write_text_atomically(docs / FIGURE, draw_overview(document["networks"]))
 
 
 def read_networks(path: Path) -> list[dict[str, Any]]:

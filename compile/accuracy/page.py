@@ -7,8 +7,9 @@ from typing import Any
 
 from compile.accuracy.goals import AGAINST_OTHERS, GOALS, drop_points
 from compile.accuracy.methods import GROUPS
+from compile.accuracy.overview import name_of, overview
 from repghost.goals import Verdict, evaluate
-from repghost.tables import make_table, markdown_lines
+from repghost.tables import folded, make_table, markdown_lines
 
 # One quantizer, given the network fused and not fused.
 BRANCHED = ("ONNX Runtime min-max", "ONNX Runtime, batch norms folded", "ONNX Runtime, as exported")
@@ -17,52 +18,60 @@ WORDS = {Verdict.REACHED: "kept", Verdict.MISSED: "**missed**"}
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """Return the document as Markdown."""
+    """Return the document as Markdown: one table and a figure in the open, the rest folded."""
     networks = document["networks"]
     lines = [
         "# Accuracy of int8",
         "",
-        "Written by `make accuracy` from `accuracy.json`.",
-        "",
         *_images(networks[0]),
         "",
-        "## Bars",
+        *overview(networks),
         "",
-        *_goal_table(networks),
+        "## Goals",
         "",
-        *_arm64(networks),
+        *folded("Every goal, and the best other tool", _goal_table(networks)),
         "",
-        *held_out_table(networks),
-        *_unfused(networks),
+        *_section(_arm64(networks), "On how many pictures"),
+        *_section(held_out_table(networks), "Every network"),
+        *_section(_unfused(networks), "Every network"),
     ]
+    lines += ["## Every way to quantize", ""]
     for network in networks:
-        lines += ["", *_network(network)]
-    return "\n".join([*lines, "", *_notes(document)]) + "\n"
+        lines += [*folded(name_of(network), list(_network(network))), ""]
+    title, _, *notes = _notes(document)
+    return "\n".join([*lines, title, "", *folded("Machines, tools and terms", [*_terms(), "", *notes])]) + "\n"
+
+
+def _section(lines: Sequence[str], summary: str) -> list[str]:
+    """Return a section whose title stays in the open; nothing for none."""
+    return [lines[0], "", *folded(summary, lines[2:]), ""] if lines else []
 
 
 def _images(network: Mapping[str, Any]) -> list[str]:
     test, calibration = network["test"], network["calibration"]
     return [
-        f"{test['pictures']:,} test pictures of {test['data']} judge and choose nothing (`{test['sha256'][:12]}`); "
-        f"{calibration['pictures']} pictures of the split {calibration['split']} calibrate every method and tool. "
-        "A drop is in percentage points of top-1 against float32 of the same checkpoint, with the 95 % interval of "
-        "paired answers (Agresti and Min); agreement is the share of pictures with float's answer, right or wrong. "
-        "Every int8 figure of ours is of the integer program, compiled by TVM for the machine that measured it and "
-        "compared to the bit with the numpy reference on a part of the pictures. Other tools' files are evaluated in "
-        "float32 between exact quantizers. Seconds are processor time of quantization.",
+        f"Measured on {test['pictures']:,} test pictures of {test['data']} that chose nothing "
+        f"(`{test['sha256'][:12]}`); {calibration['pictures']} pictures of the split {calibration['split']} calibrate "
+        "every method and tool. A drop is in points of top-1 against float32 of the same checkpoint. Written by `make "
+        "accuracy` from `accuracy.json`.",
     ]
 
 
-def _width(network: Mapping[str, Any]) -> str:
-    return str(network["name"]) if network["width"] is None else f"{network['width']:g}x"
+def _terms() -> list[str]:
+    return [
+        "Intervals are of 95 %, of paired answers (Agresti and Min); agreement is the share of pictures with float's "
+        "answer, right or wrong. Every int8 figure of ours is of the integer program, compiled by TVM for the machine "
+        "that measured it and compared to the bit with the numpy reference on a part of the pictures. Other tools' "
+        "files are evaluated in float32 between exact quantizers. Seconds are processor time of quantization."
+    ]
 
 
 def _goal_table(networks: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return, per network and row with a goal: the drop, whether it reaches the goal, and the best other tool."""
-    heads = ("network", "float32", "method", "int8", "drop (95 %)", "bar", "", "best other tool")
+    heads = ("network", "float32", "method", "int8", "drop (95 %)", "goal", "", "best other tool")
     rows = [
         (
-            _width(network),
+            name_of(network),
             f"{network['fp32']['top1']:.2%}",
             row["name"],
             f"{row['top1']['top1']:.2%}",
@@ -77,7 +86,7 @@ def _goal_table(networks: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         *markdown_lines(make_table((*heads, "ours minus it (95 %)", ""), rows)),
         "",
-        "*kept*: the measured drop does not exceed the bar; *open*: it does, but the interval reaches below the bar, "
+        "*kept*: the measured drop does not exceed the goal; *open*: it does, but the interval reaches below the goal, "
         "so these pictures cannot tell; *missed*: the whole interval lies above it. Against the best other tool a "
         "row is missed when it is significantly behind.",
     ]
@@ -107,11 +116,11 @@ def _arm64(networks: Sequence[Mapping[str, Any]]) -> list[str]:
     for network in networks:
         found = network["arm64"]
         if "not_measured" in found:
-            rows.append((_width(network), "", "", f"not measured: {found['not_measured']}", ""))
+            rows.append((name_of(network), "", "", f"not measured: {found['not_measured']}", ""))
             continue
         where = ", ".join(f"{it['variant']} ({it['machine']})" for it in found["equal_to_the_bit"])
         top1 = f"{found['reference']['top1']:.2%}"
-        rows.append((_width(network), found["method"], str(found["pictures"]), where, top1))
+        rows.append((name_of(network), found["method"], str(found["pictures"]), where, top1))
     about = "Emulated; every logit has to equal the numpy reference's to the bit, on every instruction set."
     heads = ("network", "method", "pictures", "equal on", "top-1 of both")
     return markdown_lines(make_table(heads, rows, title="The compiled arm64 build", about=about))
@@ -135,9 +144,9 @@ def held_out_table(networks: Sequence[Mapping[str, Any]]) -> list[str]:
         "written and the last epoch is shown."
     )
     heads = ("network", "mode", "pictures", "start", "trained", "written")
-    rows = [(_width(network), row["name"], *_candidates(row)) for network, row in trained]
+    rows = [(name_of(network), row["name"], *_candidates(row)) for network, row in trained]
     title = "What training did to held-out pictures"
-    return [*markdown_lines(make_table(heads, rows, title=title, about=about)), ""]
+    return markdown_lines(make_table(heads, rows, title=title, about=about))
 
 
 def _candidates(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
@@ -163,7 +172,7 @@ def _unfused(networks: Sequence[Mapping[str, Any]]) -> list[str]:
         cells = [
             _drop(found[name]["change"]) if "change" in found.get(name, {}) else "not measured" for name in BRANCHED
         ]
-        rows.append((_width(network), *cells))
+        rows.append((name_of(network), *cells))
     heads = ("network", "fused: drop (95 %)", "branches left, batch norms folded", "as exported")
     about = f"The same quantizer with the same pictures. {_guard(networks)}"
     return markdown_lines(make_table(heads, rows, title="Quantizing before fusing", about=about))
@@ -193,8 +202,6 @@ def _guard(networks: Sequence[Mapping[str, Any]]) -> str:
 
 def _network(network: Mapping[str, Any]) -> Iterator[str]:
     fp32 = network["fp32"]
-    yield f"## {_width(network)}"
-    yield ""
     yield (
         f"`{network['file']}` (sha256 `{network['sha256'][:12]}`): float32 {fp32['top1']:.2%} "
         f"({fp32['low']:.2%} to {fp32['high']:.2%}). {_training(network['training'])}"
@@ -265,7 +272,7 @@ def _notes(document: Mapping[str, Any]) -> Iterator[str]:
     machines: dict[str, list[str]] = {}
     for network in document["networks"]:
         machine = ", ".join(f"{name} {value}" for name, value in sorted(network["machine"].items()))
-        machines.setdefault(machine, []).append(_width(network))
+        machines.setdefault(machine, []).append(name_of(network))
         for row in network["rows"]:
             versions |= row.get("versions", {})
     for machine, widths in machines.items():

@@ -91,4 +91,4 @@ def test_goals_say_what_is_reached(runs: list[dict[str, Any]], expected: list[st
 def test_the_committed_page_is_made_from_the_committed_json() -> None:
     document, markers = json.loads((ROOT / "docs/performance.json").read_text()), COMPILE_SECTION.markers
     page = (ROOT / "docs/performance.md").read_text()
-    assert f"{markers.begin}\n{render_compile_time(document['compile'])}\n{markers.end}" in page
+    assert f"{markers.begin}\n{COMPILE_SECTION.text(document['compile'])}\n{markers.end}" in page

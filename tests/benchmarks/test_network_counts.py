@@ -67,5 +67,5 @@ def test_a_runtime_that_cannot_be_counted_says_why(monkeypatch: pytest.MonkeyPat
 
 def test_the_committed_page_is_made_from_the_committed_json() -> None:
     document = json.loads(Path(ROOT / "docs/performance.json").read_text())
-    section = render_network_counts(document[SECTION.key])
+    section = SECTION.text(document[SECTION.key])
     assert f"{SECTION.markers.begin}\n{section}\n{SECTION.markers.end}" in (ROOT / "docs/performance.md").read_text()

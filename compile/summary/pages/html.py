@@ -112,9 +112,10 @@ def _folds(summary: Summary) -> list[Fold]:
         items = [f"<li>{escape(sentence)}</li>" for sentence in summary.comparison]
         folds.insert(0, Fold("What changed", "changed", ["<ul>", *items, "</ul>"], open=worse))
     if summary.layers:
-        said = f"Layers of {len(summary.layers)} builds, with their work and error, are in report.csv and report.json."
-        command = "<code>repghost explain BUNDLE</code> shows those of one build."
-        folds.append(Fold("Layer by layer", "layers", [f"<p>{said} {command}</p>"]))
+        said = f"Layers of {len(summary.layers)} builds, with their work and error, are in report.json"
+        csv, command = "<code>repghost report report.json -o DIR</code>", "<code>repghost explain BUNDLE</code>"
+        lines = [f"<p>{said}; {csv} writes them as CSV, and {command} shows those of one build.</p>"]
+        folds.append(Fold("Layer by layer", "layers", lines))
     if summary.missing:
         rows = [(it.what, it.command) for it in summary.missing]
         table = make_table(("what", "the command that measures it"), rows, "missing", "Not measured")

@@ -14,8 +14,8 @@ from repghost.tables import markdown_lines
 SHOWN_CHANGES = 8  # sentences on what changed; the page has all of them
 FEW = 3  # networks whose accuracy the screen has room for; the page has all of them
 REST = (
-    "[report.html](report.html) is the page: a board is picked there, and it has every table. report.csv holds every "
-    "number in full, report.json everything this was made from."
+    "[report.html](report.html) is the page: a board is picked there, and it has every table. report.json holds "
+    "everything it knows; `repghost report report.json -o DIR` writes every number in full as CSV."
 )
 UNWRITTEN = "`repghost report PATHS -o DIR` writes the page with every table, and every number as CSV and JSON."
 

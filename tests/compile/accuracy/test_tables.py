@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from compile.accuracy.goals import AGAINST_OTHERS, GOALS, drop_goal, drop_points
 from compile.accuracy.methods import FUSED, GROUPS, METHODS, UNFUSED, Calibrated, Foreign, Trained, choose_methods
+from compile.accuracy.overview import FIGURE, draw_overview, name_of, overview
 from compile.accuracy.page import held_out_table, render
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import accuracy, agresti_min
@@ -155,10 +157,11 @@ def test_what_held_out_images_chose_stands_in_a_table() -> None:
     for row, chosen in ((rows[1], "epoch 1"), (rows[2], "calibrated")):
         row["held_out"] = {"chosen": chosen, "pictures": 2000, "candidates": candidates}
         row["key"] = {"trained": {"distillation": 0.25}}
-    table = "\n".join(held_out_table(values["networks"]))
+    title, _, *lines = held_out_table(values["networks"])
+    table = "\n".join(lines)
     assert "| 0.5x | QAT fused | 2,000 | 380, 70.00 | 310, 69.00 | epoch 1 |" in table
     assert "| 0.5x | QAT reparam | 2,000 | 380, 70.00 | 232, 71.00 | calibrated |" in table  # the last one is shown
-    assert table in render(values)
+    assert table in render(values) and f"{title}\n\n<details" in render(values)
     rows[2]["held_out"]["candidates"] = candidates[:1]
     assert "| no epoch fits its integers | calibrated |" in "\n".join(held_out_table(values["networks"]))
 
@@ -166,4 +169,17 @@ def test_what_held_out_images_chose_stands_in_a_table() -> None:
 @pytest.mark.parametrize("folder", ["docs", "docs/imagenet-sample"])
 def test_the_committed_page_is_made_from_the_committed_json(folder: str) -> None:
     committed = json.loads((ROOT / folder / "accuracy.json").read_text())
-    assert render(committed) == (ROOT / folder / "accuracy.md").read_text()
+    page = (ROOT / folder / "accuracy.md").read_text()
+    assert render(committed) == page
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", (ROOT / folder / FIGURE).read_text())
+    assert [name for name in words if name in {name_of(it) for it in committed["networks"]}]
+
+
+def test_the_first_table_says_what_is_lost_beside_the_best_other_tool() -> None:
+    values = document()["networks"]
+    lines = overview(values)
+    assert "on 1 of 1 networks" in lines[0]
+    assert "| 0.5x | 50.00% | 50.10% | -0.10 (-0.49 to 0.29) | 42.00% | NNCF | 0.10 (-0.45 to 0.65) |" in lines
+    assert lines[-1].endswith(f"({FIGURE})") and "goal: at most 0.3" in draw_overview(values)
+    values[0]["rows"] = values[0]["rows"][-1:]  # nothing of ours was measured
+    assert f"({FIGURE})" not in "".join(overview(values)) and "not measured" in overview(values)[-1]
