@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
+import os
+import sys
 import warnings
 from typing import Any
 
@@ -84,6 +86,7 @@ class Failure(click.ClickException):
 
     def show(self, file: Any = None) -> None:
         """Print the message."""
+        terminal.end_passing()
         click.echo(f"error: {self.format_message()}", file=file, err=file is None)
 
 
@@ -134,6 +137,7 @@ class LazyGroup(click.Group):
         """Run the command; turn every error with a known cause into a message and an exit code."""
         warnings.filterwarnings("ignore", category=NoteWarning)  # the commands say it in a line of their own
         terminal.quiet = terminal.verbose = False
+        terminal.live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         try:
             with words_of_this_start():
                 return super().invoke(ctx)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import html
+import os
 import shlex
+import shutil
 import sys
 
 # What the user of the command line asked for; Python never sets them.
 quiet = False  # print results and errors only
 verbose = False
+live = False  # somebody looks at stderr
+
+_passing = False  # whether the last line of the terminal is one that does not stay
 
 
 def escape(text: object, limit: int | None = None) -> str:
@@ -37,6 +42,7 @@ def say(*lines: object, err: bool = False) -> None:
         lines: what is printed.
         err: print to standard error.
     """
+    end_passing()
     # Not click's: the processes that run other tools in their own interpreters need nothing but what they measure.
     print("\n".join(escape(line) for line in lines), file=sys.stderr if err else sys.stdout, flush=True)
 
@@ -49,7 +55,53 @@ def say_progress(*lines: object, err: bool = False) -> None:
 
 def say_next(*commands: str) -> None:
     """Print the commands that usually come next, each from `shell_command`."""
-    say_progress("next:", *(f"  {command}" for command in commands))
+    if commands:
+        say_progress("next:", *(f"  {command}" for command in commands))
+
+
+def bars_off() -> bool | None:
+    """Return tqdm's `disable`: None leaves bars out where stderr is no terminal, True everywhere."""
+    return quiet or None
+
+
+def say_passing(text: object) -> None:
+    """Show in a terminal what is being done, until the next line takes its place; nothing elsewhere."""
+    global _passing
+    if live:
+        end_passing()
+        print(escape(text, shutil.get_terminal_size().columns - 1), end="", file=sys.stderr, flush=True)
+        _passing = True
+
+
+def end_passing() -> None:
+    """Take the line of `say_passing` away."""
+    global _passing
+    if _passing:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        _passing = False
+
+
+def say_summary(title: str, *lines: object) -> None:
+    """Print what came out: in a terminal within a frame that is open to the right, elsewhere as plain lines.
+
+    Args:
+        title: of the frame.
+        lines: what is printed; empty ones at both ends are left out of the frame.
+    """
+    if not (sys.stdout.isatty() and "utf" in (sys.stdout.encoding or "").lower()):
+        say(*lines)
+        return
+    text = "\n".join(escape(line) for line in lines).strip("\n").split("\n")
+    width = min(shutil.get_terminal_size().columns, 100)
+    shown = f"\x1b[1m{title}\x1b[0m" if has_colours() else title
+    end_passing()
+    print(f"╭─ {shown} {'─' * max(0, width - 4 - len(title))}", *(f"│ {line}" for line in text), sep="\n")
+    print(f"╰{'─' * (width - 1)}", flush=True)
+
+
+def has_colours() -> bool:
+    """Return whether the terminal of stdout shows bold and coloured text and its user wants it, see no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def say_page(text: str) -> None:

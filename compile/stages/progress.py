@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from repghost.terminal import say_passing
+
 
 class Progress:
     """One line per stage: its name, what it did, how long it took."""
@@ -18,5 +20,6 @@ class Progress:
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; what was put into `note` is printed on its line."""
         started, self.note = time.monotonic(), ""
+        say_passing(f"{name} ...")
         yield
         self.say(f"{name:<10} {time.monotonic() - started:6.1f} s   {self.note}".rstrip())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +68,50 @@ def test_commands_print_everything_but_json_with_say() -> None:
     assert [
         line for line in lines if re.search(r"click\.echo|\bprint\(", line) and "echo(json.dumps(" not in line
     ] == []
+
+
+# In a terminal.
+
+TOLD = """
+import sys
+from repghost import terminal
+terminal.live = sys.stderr.isatty()
+terminal.say_passing("calibrate ...")
+terminal.say("calibrate 1 s")
+terminal.say_summary("net", "", "written: \\x1b[2Jx", "")
+terminal.say_next(terminal.shell_command("repghost", "flops"))
+"""
+
+
+def told(in_terminal: bool, **variables: str) -> str:
+    """Return what a program that says everything writes, in a terminal of 40 columns or into a pipe."""
+    code = [sys.executable, "-c", TOLD]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "40", "PYTHONUTF8": "1", "TERM": "xterm"}
+    environment = {key: value for key, value in environment.items() if key != "NO_COLOR"} | variables
+    if not in_terminal:
+        return subprocess.run(code, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
+    ours, theirs = pty.openpty()
+    subprocess.run(code, env=environment, stdout=theirs, stderr=theirs, timeout=60, check=True)
+    os.close(theirs)
+    written = os.read(ours, 4096)
+    os.close(ours)
+    return written.decode().replace("\r\n", "\n")
+
+
+def test_a_terminal_gets_a_frame_and_a_passing_line() -> None:
+    bar = "─"
+    assert told(True).split("\n") == [
+        "calibrate ...\r\x1b[Kcalibrate 1 s",
+        f"╭{bar} \x1b[1mnet\x1b[0m {bar * 33}",
+        "│ written: \\x1b[2Jx",
+        f"╰{bar * 39}",
+        "next:",
+        "  repghost flops",
+        "",
+    ]
+    assert "\x1b[1m" not in told(True, NO_COLOR="1") and "╭" in told(True, NO_COLOR="1")
+    assert "\x1b[1m" not in told(True, TERM="dumb")
+
+
+def test_a_pipe_gets_plain_lines() -> None:
+    assert told(False) == "calibrate 1 s\n\nwritten: \\x1b[2Jx\n\nnext:\n  repghost flops\n"

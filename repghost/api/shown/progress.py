@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 from tqdm.auto import tqdm
 
+from repghost import terminal
+
 Report: TypeAlias = Callable[[str, int, int | None], None]  # stage, how many are done, of how many
 Progress: TypeAlias = bool | Report | None
 
@@ -40,4 +42,4 @@ def follow(progress: Progress, stage: str, total: int | None, unit: str = "pictu
 
 
 def _is_watched() -> bool:
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    return (sys.stderr.isatty() and not terminal.quiet) or "ipykernel" in sys.modules

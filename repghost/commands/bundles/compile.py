@@ -12,7 +12,7 @@ from click.core import ParameterSource
 from repghost.commands.options.compile_options import refuse_without_effect
 from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
 from repghost.commands.options.size_option import SizeType
-from repghost.terminal import say, say_progress
+from repghost.terminal import say_next, say_progress, say_summary
 
 
 @click.command("compile", short_help="Build, verify and measure the bundles of a target.")
@@ -64,7 +64,10 @@ def command(**options: Any) -> None:
     model, weights = options.pop("model"), options.pop("weights")
     network, its_weights = (model, weights or "") if model else (weights, None)
     made = compile_network(network, weights=its_weights, say=say_progress, **options)
-    say("", *made.summary.split("\n"))
+    found, _, commands = made.summary.partition("\nnext:\n")
+    say_progress("")
+    say_summary(str(made.folder), *found.rstrip("\n").split("\n"))
+    say_next(*(line.strip() for line in commands.splitlines()))
 
 
 def _given() -> set[str]:

@@ -25,6 +25,7 @@ def add_verbosity(command: click.Command) -> click.Command:
 
 def _quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     terminal.quiet = terminal.quiet or value
+    terminal.live = terminal.live and not terminal.quiet
 
 
 def _verbose(context: click.Context, parameter: click.Parameter, value: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from repghost.terminal import say
+from repghost.terminal import say_progress
 
 if TYPE_CHECKING:
     from repghost.detection.state import DetectionEpoch
@@ -27,7 +27,9 @@ class DetectProgress:
         """Show one step."""
         if time.monotonic() - self.printed > LOG_INTERVAL:
             self.printed = time.monotonic()
-            say(f"epoch {epoch + 1}/{self.epochs} step {step + 1}/{steps} loss {loss:.3f} rate {rate:.2g}", err=True)
+            say_progress(
+                f"epoch {epoch + 1}/{self.epochs} step {step + 1}/{steps} loss {loss:.3f} rate {rate:.2g}", err=True
+            )
 
     def epoch(self, record: DetectionEpoch) -> None:
         """Show what an epoch achieved."""
@@ -37,4 +39,4 @@ class DetectProgress:
         if record.masks is not None:
             evaluated += f", of masks {percent(record.masks.ap)}"
         speed = f"{record.pictures_per_second:.2f} pictures/s"
-        say(f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}{evaluated}, {speed}", err=True)
+        say_progress(f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}{evaluated}, {speed}", err=True)

@@ -6,7 +6,8 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repghost.terminal import say
+from repghost import terminal
+from repghost.terminal import say, say_progress
 
 if TYPE_CHECKING:
     from calib.qat.candidates import Candidate
@@ -24,8 +25,8 @@ class QatProgress:
         """Show a step; a resumed run does not begin at 0."""
         from tqdm import tqdm
 
-        if self._bar is None:  # disable=None: no bar where the output is no terminal
-            self._bar = tqdm(total=step.of, initial=step.number, unit="step", leave=False, disable=None)
+        if self._bar is None:
+            self._bar = tqdm(total=step.of, initial=step.number, unit="step", leave=False, disable=terminal.bars_off())
         self._bar.set_description(step.phase, refresh=False)
         self._bar.set_postfix_str(f"loss {step.loss:.4f}", refresh=False)
         self._bar.update()
@@ -34,12 +35,12 @@ class QatProgress:
         """Show a network with its score."""
         score = one.score
         self._clear()
-        say(f"{one.name}: top-1 {score.top1:.2%}, loss {score.loss:.4f}, as float {score.agreement:.2%}")
+        say_progress(f"{one.name}: top-1 {score.top1:.2%}, loss {score.loss:.4f}, as float {score.agreement:.2%}")
 
     def refused(self, name: str, reason: str) -> None:
         """Show why a network is no candidate."""
         self._clear()
-        say(f"{name}: refused, {reason}", err=True)
+        say_progress(f"{name}: refused, {reason}", err=True)
 
     def _clear(self) -> None:
         """Make room for a line."""

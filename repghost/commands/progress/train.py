@@ -7,7 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from repghost.terminal import say
+from repghost import terminal
+from repghost.terminal import say_progress
 
 if TYPE_CHECKING:
     from repghost.training.follow.hooks import StepRecord
@@ -32,7 +33,7 @@ class TrainProgress:
         if stage != "prepare":
             return
         if self.decoding is None:
-            self.decoding = tqdm(total=total, desc=stage, unit="picture", unit_scale=True, disable=None)
+            self.decoding = tqdm(total=total, desc=stage, unit="picture", unit_scale=True, disable=terminal.bars_off())
         self.decoding.update(done - self.decoding.n)
         if done == total:
             self.decoding.close()
@@ -57,7 +58,7 @@ class TrainProgress:
             self.printed = now
             speed = (self.done - self.first) / (now - self.started)
             left = datetime.timedelta(seconds=round((self.epochs * self.per_epoch - self.done) / speed))
-            say(f"{text}, {speed:.0f} pictures/s, {left} left", err=True)
+            say_progress(f"{text}, {speed:.0f} pictures/s, {left} left", err=True)
 
     def _start(self, epoch: int) -> None:
         """Begin to count at the first step; a resumed run does not begin at zero."""
@@ -66,7 +67,7 @@ class TrainProgress:
         self.done = self.first = epoch * self.per_epoch
         self.started = self.printed = time.monotonic()
         total = self.epochs * self.per_epoch
-        self.bar = tqdm(total=total, initial=self.first, unit="picture", unit_scale=True, disable=None)
+        self.bar = tqdm(total=total, initial=self.first, unit="picture", unit_scale=True, disable=terminal.bars_off())
 
     def epoch(self, record: EpochRecord) -> None:
         """Print what an epoch achieved."""
@@ -76,7 +77,7 @@ class TrainProgress:
             f"of {record.held_out_pictures}{of}, {record.pictures_per_second:.0f} pictures/s"
         )
         if self.bar is None or self.bar.disable:
-            say(line, err=True)
+            say_progress(line, err=True)
         else:
             self.bar.write(line, file=sys.stderr)
 

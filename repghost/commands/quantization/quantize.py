@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost import terminal
 from repghost.commands.options.calibration import tell_quantized
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options, output_option
 from repghost.errors import UsageError
 from repghost.sizes import size_text
-from repghost.terminal import say, say_next
+from repghost.terminal import say, say_next, say_progress, say_summary
 
 if TYPE_CHECKING:
     from calib.ptq.search_settings import Trial
@@ -58,9 +59,10 @@ def command(
     tell_quantized(made, request)
     made.save(output)
     for note in made.quantized.spec.notes:
-        say(f"note: {note}")
-    for tensor, observer in made.quantized.spec.observers.items():
-        say(f"note: {tensor}: {observer} changes the answers least")
+        say_progress(f"note: {note}")
+    if terminal.verbose:
+        for tensor, observer in made.quantized.spec.observers.items():
+            say(f"{tensor}: {observer} changes the answers least")
     _summary(output, made)
     say_next(*_next_commands(request, output, made.config.policy))
 
@@ -75,14 +77,13 @@ def _echo_trial(trial: Trial) -> None:
 def _summary(output: Path, made: QuantizedNetwork) -> None:
     from repghost.api.quantized import config_beside
 
-    say(f"written: {output} ({output.stat().st_size / 1e6:.2f} MB) and {config_beside(output).name}")
+    written = f"written: {output} ({output.stat().st_size / 1e6:.2f} MB) and {config_beside(output).name}"
     accuracy = "accuracy: not measured here"
     if made.search is not None:
         chosen = made.search.chosen
         held = chosen.difference.pictures
         accuracy = f"chosen: {chosen.name}, by {held} held-out pictures; accuracy on others: not measured here"
-    say(f"{made.about}; {accuracy}")
-    say(f"program digest: {made.digest}")
+    say_summary("quantized", written, f"{made.about}; {accuracy}", f"program digest: {made.digest}")
 
 
 def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> list[str]:

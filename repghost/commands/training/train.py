@@ -17,7 +17,7 @@ from repghost.commands.progress.notes import say_notes
 from repghost.commands.progress.qat import following, tell_trained
 from repghost.commands.progress.train import TrainProgress
 from repghost.errors import UsageError
-from repghost.terminal import say, say_next, shell_command
+from repghost.terminal import say, say_next, say_summary, shell_command
 
 if TYPE_CHECKING:
     from repghost.api.training.trained import Trained
@@ -109,7 +109,7 @@ def _report(trained: Trained, data: Path) -> None:
     """Say what came out, and what comes next."""
     for message in trained.broken:
         say(f"broken picture, left out: {message}", err=True)
-    say(*trained.lines)
+    say_summary("trained", *trained.lines)
     say_next(
         shell_command("repghost", "validate", trained.path, "--data", data),
         shell_command("repghost", "fuse", trained.path, "-o", trained.path.with_name("fused.safetensors")),
