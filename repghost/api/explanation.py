@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,11 @@ from compile.cycles.cores import find_core
 from compile.frontend.qdq_file import read_qdq_as_given
 from compile.passes import explain as explain_graph
 from compile.passes.layers import Layer, format_table, layers
+from compile.report.layers_page import LayersPage, render_layers_page
+from compile.report.run_report import read_report
 from compile.stages.trial import quantized_on_noise
 from repghost.api.bundles import as_file, as_path
-from repghost.errors import ToolMissingError, UsageError, option, unknown_value
+from repghost.errors import IntegrityError, ToolMissingError, UsageError, option, unknown_value
 from repghost.terminal import Shown
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class Explanation(Shown):
         notes: what to know of the network.
         count: of a bundle and a core, what `compile.bench.count.count_bundle` counted of every layer.
         core: that core.
+        errors: how far int8 is from float32 after each layer, as a share of the signal; {} where no report of the run
+            lies beside it.
     """
 
     source: str
@@ -54,6 +58,7 @@ class Explanation(Shown):
     notes: tuple[str, ...] = ()
     count: Mapping[str, Any] | None = None
     core: str = ""
+    errors: Mapping[str, float] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise UsageError when a layer cannot be computed in integers, so that the network cannot be compiled."""
@@ -68,6 +73,27 @@ class Explanation(Shown):
         if self.count is not None:
             return render_cycles(self.count, self.core)
         return f"{format_table(self.layers).rstrip()}\nprogram digest {self.digest}"
+
+    def to_html(self) -> str:
+        """Return one page that needs nothing else: the network block by block, with the cost and error of each layer.
+
+        The cost is modelled cycles where a core was given, multiply-adds otherwise.
+        """
+        costs: list[float] = [row.macs for row in self.layers]
+        unit, lines = "multiply-adds", [f"{len(self.layers)} layers, program digest {self.digest}"]
+        if self.count is not None:
+            known = {str(row["name"]): float(row["modelled_cycles"][self.core]) for row in self.count["layers"]}
+            costs, unit = [known.get(row.name, 0.0) for row in self.layers], f"modelled cycles on {self.core}"
+        if self.kind == BUNDLE:
+            lines.append(", ".join(str(self.about[key]) for key in ("target", "precision", "variant")))
+        if not self.errors:
+            lines.append(
+                "The error of int8 is not shown: it stands in the report.json of a run that was given float weights "
+                "and pictures, and none of this network lies beside it."
+            )
+        parts = Path(self.source).resolve().parts[-3:] if self.kind == BUNDLE else (Path(self.source).name,)
+        title = f"{'/'.join(parts)}: cost and error of each layer"
+        return render_layers_page(LayersPage(title, lines, self.layers, costs, unit, self.errors))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
@@ -109,6 +135,7 @@ def explain(
                 "counted."
             )
         found = _explained(path, variant, as_path(preprocess))
+        found = replace(found, errors=_errors(path, found.digest))
         found = found if core is None else _on_core(found, core, variant, as_path(weights))
     return replace(found, source=str(getattr(network, "name", path))) if hasattr(network, "quantized") else found
 
@@ -159,6 +186,25 @@ def _on_core(found: Explanation, name: str, variant: str | None, weights: Path |
         raise ToolMissingError(f"cycles cannot be modelled: {count['not_modelled']}")
     about = {**found.about, "variant": count["variant"]}
     return replace(found, about=about, count=count, core=core.name)
+
+
+def _errors(path: Path, digest: str) -> dict[str, float]:
+    """Return the error of each layer that the report of the run measured, {} where there is no such report."""
+    folder = path.resolve().parent.parent if path.is_dir() else path.resolve().parent
+    try:
+        quantization = read_report(folder).get("quantization")
+    except (UsageError, IntegrityError):  # none, or of another program; the layers can be told without it
+        return {}
+    if (
+        not isinstance(quantization, dict)
+        or quantization.get("program_digest") != digest
+        or not isinstance(quantization.get("sqnr"), dict)
+    ):
+        return {}
+    found = quantization["sqnr"].get("decibels")
+    if not isinstance(found, dict):
+        return {}
+    return {str(name): 10 ** (-value / 20) for name, value in found.items() if isinstance(value, int | float)}
 
 
 def _layers_of(file: Path, preprocess: Path | None) -> tuple[tuple[Layer, ...], str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from repghost.commands.progress.notes import say_notes
+from repghost.files import write_text_atomically
 from repghost.terminal import say, say_page, shell_command
 
 if TYPE_CHECKING:
@@ -26,9 +27,21 @@ if TYPE_CHECKING:
 )
 @click.option("--core", help="Of an arm64 bundle: show the cycles of each layer on this core, e.g. cortex-a55.")
 @click.option("--weights", type=click.Path(path_type=Path), help="With --core: the float network, if not beside it.")
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Draw it as one page besides: the cost and the int8 error of each layer.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    file: Path, variant: str | None, preprocess: Path | None, core: str | None, weights: Path | None, as_json: bool
+    file: Path,
+    variant: str | None,
+    preprocess: Path | None,
+    core: str | None,
+    weights: Path | None,
+    html: Path | None,
+    as_json: bool,
 ) -> None:
     """List the layers of a network: operator, shapes, multiply-adds, bytes of weights and arithmetic.
 
@@ -39,6 +52,9 @@ def command(
 
     With --core each layer of an arm64 bundle is counted under emulation and priced by LLVM's scheduling model of that
     core: its cycles, the least they could be, and what it waits for.
+
+    With --html the network is drawn block by block, each layer with its cost (cycles with --core, multiply-adds
+    otherwise) and, where the report.json of the run lies beside the file or the bundle, with its error in int8.
     """
     from repghost.api.explanation import BUNDLE, explain
 
@@ -48,6 +64,9 @@ def command(
         click.echo(json.dumps(found.to_dict(), indent=2))
     else:
         say_page(repr(found))
+    if html is not None:
+        write_text_atomically(html, found.to_html())
+        say(f"written: {html}", err=as_json)
     found.check()
     if not as_json:
         say(*(_of_bundle(found) if found.kind == BUNDLE else [_next(found, preprocess)]))

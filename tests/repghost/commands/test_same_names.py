@@ -37,6 +37,7 @@ OUTPUTS = {"json", "output"}
 EVERYWHERE = {"json", "quiet", "verbose"}
 ONLY_THERE = {
     "compile": {"model"},  # `network` takes it
+    "explain": {"html"},  # `to_html` of what it returns
     "fuse": {"check", "output"},
     # What `quantize` before it takes, and what starts a program of Python several times:
     "qat": SETS | OUTPUTS | {"processes", "weights", "preprocess", "size", "width", "config", "policy"},
