@@ -20,6 +20,7 @@ from calib.simulate.exact import ExactNetwork
 from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import Convolution, Graph
 from repghost.graph.run import run_operator
+from repghost.network.model import RepGhostNet
 from tests.support.layerwise import assert_within_a_step
 from tests.support.lively_network import CLASSES, SIZE
 
@@ -53,6 +54,17 @@ def test_the_operators_are_those_of_the_network(model: onnx.ModelProto, spec: Qu
         DequantizeLinear=len(spec.activations) + 96,
     )
     assert model.opset_import[0].version == 17 and model.ir_version == 8
+
+
+def test_nodes_are_called_as_the_modules_of_the_network(model: onnx.ModelProto) -> None:
+    """What Netron and other viewers show beside a node: blocks.1.0.ghost1.primary of the module blocks.1.0.ghost1."""
+    modules = {name for name, _ in RepGhostNet(0.5).named_modules() if name}
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names) and all(names)
+    strange = [name for name in names if not any(name == it or name.startswith(f"{it}.") for it in modules)]
+    assert {name.partition(".")[0] for name in strange} == {"input"}  # the image's own pair
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    assert "blocks.6.3.se.reduce" in convolutions and all(".convolution" not in name for name in convolutions)
 
 
 def test_no_pair_stands_between_a_convolution_and_its_add_nor_behind_the_logits(model: onnx.ModelProto) -> None:
