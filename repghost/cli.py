@@ -68,6 +68,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Compile and run": ("compile", "explain", "verify", "bench", "demo"),
     "Boards": ("advise", "doctor", "deploy", "status", "rollback", "pack", "sign"),
     "Reports": ("report", "submit"),
+    "Share": ("push", "pull"),
 }
 MORE = "More"
 ALIASES = {"convert": "fuse"}  # words of earlier versions and of the authors, which --help does not list
