@@ -109,4 +109,4 @@ def same(option: click.Option, default: object) -> bool:
 
 def test_a_difference_would_be_found() -> None:
     assert not same(options("deploy")["keep"], 4) and same(options("deploy")["keep"], 3)
-    assert "images" in options("quantize") and "val-split" in options("validate")
+    assert "images" in options("quantize") and "mistakes" in options("validate")
