@@ -12,7 +12,7 @@ from compile.summary.board_advice import SHOWN, SIZE, briefly_known, int8_shares
 from compile.summary.choices import board_choices, device_table
 from compile.summary.published import published_figures
 from compile.summary.submission import Result, Submission
-from repghost.tables import make_table, markdown_lines
+from repghost.tables import folded, make_table, markdown_lines
 
 HEAD = """# Boards
 
@@ -21,8 +21,8 @@ one, our times here are **estimates**: modelled cycles over the clock, with the 
 networks whose times were published ([boards-model.md](boards-model.md)). A count of instructions alone is never turned
 into milliseconds. `python -m benchmarks.boards` makes this page from docs/boards/, docs/performance.json and the table
 of what others published (benchmarks/published_on_boards.py).
-
-## Send yours
+"""
+SEND = """## Send yours
 
 ```sh
 repghost bench --all-widths --on pi@raspberry.local --json board.json # builds the eight widths, measures int8 and fp32
@@ -59,7 +59,7 @@ class Sent:
 
 def render_on_boards(sent: Sequence[Sent]) -> str:
     """Return the page."""
-    parts = [HEAD, render_devices(), "", *_widths(), ""]
+    parts = [HEAD, render_devices(), "", *_widths(), "", SEND]
     parts += [SENT, "", *(_measured(sent) if sent else [NONE_SENT]), ""]
     parts += ["## Beside what others published", "", *_beside_head()]
     titles = dict.fromkeys(row.board for row in PUBLISHED)
@@ -137,8 +137,7 @@ def _board(title: str, rows: Sequence[Published]) -> list[str]:
     ]  # fmt: skip
     rows_by_time: list[tuple[str, ...]] = sorted([*ours, *theirs], key=_by_time)
     heads = ("network", "#top-1, %", "runtime", "precision", "threads", "#ms", "how", "source")
-    label = board.label if board else title
-    return [f"### {label}", "", *markdown_lines(make_table(heads, rows_by_time))]
+    return folded(board.label if board else title, markdown_lines(make_table(heads, rows_by_time)))
 
 
 def _ours(it: Figure) -> tuple[str, ...]:

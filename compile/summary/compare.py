@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from compile.summary.facts import Summary
 from compile.summary.tables import percent
 
+WORSE = "worse than allowed"  # in the sentence of a regression
+
 
 @dataclass(frozen=True)
 class Margins:
@@ -36,7 +38,7 @@ class Difference:
     @property
     def sentence(self) -> str:
         """The difference in words."""
-        return f"{self.what}: {self.before} -> {self.after}{' (worse than allowed)' if self.regression else ''}"
+        return f"{self.what}: {self.before} -> {self.after}{f' ({WORSE})' if self.regression else ''}"
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def gate_in_one(summary: Summary) -> str:
     span = " to ".join(dict.fromkeys(points(-drop / 100) for drop in (drops[-1], drops[0])))
     said = f"By default calibration int8 changes top-1 by {span} points"
     if summary.max_drop is None:
-        return f"{said}, over {len(drops)} networks."
+        return f"{said}, over {len(drops)} network{'s' * (len(drops) > 1)}."
     kept = sum(drop <= summary.max_drop for drop in drops)
     return f"{said}: {kept} of {len(drops)} networks lose at most the {summary.max_drop:g} points that were allowed."
 

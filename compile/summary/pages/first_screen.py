@@ -15,6 +15,7 @@ from compile.summary.board_advice import NOTES, SIZE, choose, errors, share_span
 from compile.summary.choices import Choice, find_choices, take
 from compile.summary.facts import Summary
 from compile.summary.published import published_figures
+from repghost.network.spec import WIDTHS
 
 LIMITS_MS = (1, 3, 10, 30, 100)
 FIRST_BOARD, FIRST_MS = "raspberry-pi-4", 30
@@ -76,7 +77,8 @@ def _answer(choice: Choice, found: Figure | None, ms: int) -> str:
             "smaller picture, or a faster board.</p>"
         )
     slower = next((it for it in choice.figures if it.precision == found.precision and it.high > ms), None)
-    why = f"The widest that stays below {ms} ms" if slower else f"Even the widest stays below {ms} ms"
+    built = "" if len({it.model for it in choice.figures}) == len(WIDTHS) else " that was built"
+    why = f"The widest{built} that stays below {ms} ms" if slower else f"Even the widest{built} stays below {ms} ms"
     span = share_span(choice.figures)
     says = f"; int8 takes {span} of float's time" if span and found.precision == "int8" else ""
     next_ = f"; {width_label(slower.model)} takes {_time(slower)}" if slower else ""

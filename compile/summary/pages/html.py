@@ -10,6 +10,7 @@ from importlib.resources import files
 
 from compile.summary.choices import device_table, find_choices
 from compile.summary.collect import find_conflicts
+from compile.summary.compare import WORSE
 from compile.summary.facts import Summary
 from compile.summary.gate import gate_in_one, gate_sentences
 from compile.summary.page_tables import page_tables
@@ -42,7 +43,8 @@ def render_page(summary: Summary, plots: Mapping[str, str] | None = None) -> str
     # Nothing is loaded from anywhere; the policy makes the browser hold the page to it.
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
     folds = _folds(summary)
-    charts = _charts(summary, all_plots(summary) if plots is None else plots)
+    plots = all_plots(summary) if plots is None else plots
+    charts = CHARTS if len(plots) == 3 else "Figures"
     parts = [
         "<!doctype html>",
         '<html lang="en">',
@@ -61,9 +63,9 @@ def render_page(summary: Summary, plots: Mapping[str, str] | None = None) -> str
         *first_screen(summary),
         *_devices(summary),
         "</header>",
-        *_contents(bool(charts), folds),
+        *_contents(charts if plots else "", folds),
         "<main>",
-        *charts,
+        *_charts(summary, charts, plots),
         *[line for fold in folds for line in _fold(fold)],
         "</main>",
         f"<script>\n{script}</script>",
@@ -78,19 +80,19 @@ def _careful(summary: Summary) -> list[str]:
     return [f'<p class="careful">{escape(sentence)}</p>' for sentence in sentences]
 
 
-def _contents(charts: bool, folds: Sequence[Fold]) -> list[str]:
-    links = [("top", "Which to take"), *([("charts", CHARTS)] if charts else [])]
+def _contents(charts: str, folds: Sequence[Fold]) -> list[str]:
+    links = [("top", "Which to take"), *([("charts", charts)] if charts else [])]
     links += [(fold.name, fold.title) for fold in folds]
     items = [f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title in links]
     return ['<nav aria-label="Contents">', "<p>Contents</p>", "<ol>", *items, "</ol>", "</nav>"]
 
 
-def _charts(summary: Summary, plots: Mapping[str, str]) -> list[str]:
+def _charts(summary: Summary, title: str, plots: Mapping[str, str]) -> list[str]:
     if not plots:
         return []
-    parts = [f'<h2 id="charts">{CHARTS}</h2>', '<div class="charts">']
-    for title, svg in plots.items():
-        parts.append(f"<figure><figcaption>{escape(title)}</figcaption>{_inline(svg)}</figure>")
+    parts = [f'<h2 id="charts">{title}</h2>', '<div class="charts">']
+    for caption, svg in plots.items():
+        parts.append(f"<figure><figcaption>{escape(caption)}</figcaption>{_inline(svg)}</figure>")
     sentence = gate_in_one(summary)
     return [*parts, *([f"<p>{escape(sentence)}</p>"] if sentence else []), "</div>"]
 
@@ -107,10 +109,10 @@ def _inline(svg: str) -> str:
 
 def _folds(summary: Summary) -> list[Fold]:
     folds = [Fold(table.title, table.name, _table(table)) for table in page_tables(summary)]
-    if summary.comparison:
-        worse = any("worse than allowed" in sentence for sentence in summary.comparison)
-        items = [f"<li>{escape(sentence)}</li>" for sentence in summary.comparison]
-        folds.insert(0, Fold("What changed", "changed", ["<ul>", *items, "</ul>"], open=worse))
+    worse = [sentence for sentence in summary.comparison if WORSE in sentence]
+    rest = [sentence for sentence in summary.comparison if WORSE not in sentence]
+    changed = (("What became worse", "worse", worse), ("What changed", "changed", rest))
+    folds = [Fold(title, name, _list(found), open=found is worse) for title, name, found in changed if found] + folds
     if summary.layers:
         said = f"Layers of {len(summary.layers)} builds, with their work and error, are in report.json"
         csv, command = "<code>repghost report report.json -o DIR</code>", "<code>repghost explain BUNDLE</code>"
@@ -121,6 +123,10 @@ def _folds(summary: Summary) -> list[Fold]:
         table = make_table(("what", "the command that measures it"), rows, "missing", "Not measured")
         folds.append(Fold(table.title, table.name, _table(table)))
     return [*folds, Fold("Where it comes from", "sources", _sources(summary))]
+
+
+def _list(sentences: Sequence[str]) -> list[str]:
+    return ["<ul>", *[f"<li>{escape(sentence)}</li>" for sentence in sentences], "</ul>"]
 
 
 def _devices(summary: Summary) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from compile.summary.choices import device_table, find_choices
 from compile.summary.collect import find_conflicts
+from compile.summary.compare import WORSE
 from compile.summary.facts import Summary
 from compile.summary.gate import gate_in_one, gate_sentences
 from compile.summary.tables import change_table
@@ -39,13 +40,15 @@ def render_markdown(summary: Summary, figures: Mapping[str, str] | None = None) 
     lines += ["", said] if said else []
     lines += ["", "Figures:", "", *(f"- [{title}]({file})" for title, file in figures.items())] if figures else []
     tools = ", ".join(f"{name} {version}" for name, version in summary.tools.items())
-    lines += ["", f"Made {summary.made} on {summary.machine}, of {len(summary.sources)} files. Tools: {tools}."]
+    count = len(summary.sources)
+    made = f"Made {summary.made} on {summary.machine}, from {count} file{'s' * (count != 1)}. Tools: {tools}."
+    lines += ["", made]
     return "\n".join(lines) + "\n"
 
 
 def _changed(summary: Summary) -> list[str]:
     """Return what changed, the worst first, as far as a screen has room."""
-    sentences = sorted(summary.comparison, key=lambda sentence: "worse than allowed" not in sentence)
+    sentences = sorted(summary.comparison, key=lambda sentence: WORSE not in sentence)
     more = len(sentences) - SHOWN_CHANGES
     shown = [f"- {sentence}" for sentence in sentences[:SHOWN_CHANGES]]
     shown += [f"- and {more} more, in the page"] if more > 0 else []

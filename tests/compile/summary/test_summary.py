@@ -224,6 +224,36 @@ def test_command_ends_with_3_where_int8_loses_too_much(tmp_path: Path) -> None:
     assert "do not ship it" in (tmp_path / "page" / "report.html").read_text()
 
 
+def test_what_became_worse_is_open_and_what_changed_besides_is_folded(summary: Summary) -> None:
+    sentences = (*(f"speed {index}: 1 ms -> 2 ms" for index in range(20)), "size: 1 -> 3 (worse than allowed)")
+    changed = replace(summary, comparison=sentences)
+    page = render_page(changed, {})
+    opened = re.sub("<details id=[^>]*[^n]>.*?</details>", "", page, flags=re.DOTALL)
+    assert "size: 1 -&gt; 3" in opened and "speed 1:" not in opened and page.count("size: 1 -&gt; 3") == 1
+    lines = render(changed, "md").splitlines()
+    assert lines[lines.index("## What changed") + 2] == "- size: 1 -> 3 (worse than allowed)"
+    assert "- and 13 more, in the page" in lines
+
+
+def test_the_answer_says_where_not_every_width_was_built(summary: Summary) -> None:
+    page = render_page(summary, {})  # three of the eight
+    assert "Take 2x int8" in page and "Even the widest that was built stays below 30 ms" in page
+    assert "Nothing stays below 1 ms" in page and '<h2 id="charts"' not in page
+    nothing = render_page(replace(summary, speeds=()), {})
+    assert "No time of a RepGhostNet is known here" in nothing and "<select" not in nothing
+
+
+@pytest.mark.parametrize("command", [["report", "{}"], ["report", "{}", "-o", "page"]])
+def test_json_of_another_version_is_refused_in_one_sentence_with_the_way_out(
+    summary: Summary, tmp_path: Path, command: list[str]
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_bytes(canonical_json({**summary.to_dict(), "version": 4}))
+    done = CliRunner().invoke(cli, [word.format(path) for word in command])
+    (line,) = done.output.splitlines()
+    assert done.exit_code == 6 and str(path) in line and "version 4, not" in line and "repghost report FILES" in line
+
+
 def test_command_ends_with_3_on_a_regression(summary: Summary, tmp_path: Path) -> None:
     write_all(summary, tmp_path / "old")
     folder = write_runs(tmp_path / "new", run_report(NAMES[0], 0.02, 1.5))
