@@ -242,7 +242,9 @@ def _report(
 ) -> dict[str, Any]:
     """Write the report, as JSON and as a page."""
     with this.progress.stage("report"):
-        result = RunResult(this.subject, this.config, programs.all(), evaluation, packed, this.folder, error)
+        result = RunResult(
+            this.subject, this.config, programs.all(), evaluation, packed, this.folder, error, this.request.data
+        )
         made = {**build_report(result), MADE_OF: made_of(this.request, this.subject)}
         report = finish_report(this.folder, made)
         this.progress.note = str(this.folder / "report.md")

@@ -23,7 +23,9 @@ from compile.storage.strict_json import canonical_json, read_strict
 from compile.storage.typed_json import check_types
 from compile.subject.subject import QuantizedSubject
 from compile.targets.precisions import INT8
+from compile.targets.table import host_target
 from repghost.data.base import count_repeated
+from repghost.data.formats.find_images import first_image
 from repghost.errors import IntegrityError, UsageError, command
 from repghost.files import write_bytes_atomically, write_text_atomically
 from repghost.terminal import shell_command
@@ -50,6 +52,7 @@ class RunResult:
     packed: Sequence[Packed]  # one for each bundle
     folder: Path
     layer_error: Mapping[str, Any] | None  # from `compile.stages.layer_error`
+    data: Path | None = None  # the set of images that was given
 
 
 def build_report(run: RunResult) -> dict[str, Any]:
@@ -77,7 +80,7 @@ def build_report(run: RunResult) -> dict[str, Any]:
         "accuracy": dict(run.evaluation.record),
         **({"notes": list(subject.notes)} if subject.notes else {}),
         "builds": [_build_entry(item) for item in run.packed],
-        "next": _next_commands(run.packed, run.folder),
+        "next": _next_commands(run.packed, run.folder, run.data),
         "tools": versions(*TOOLS),
     }
 
@@ -131,11 +134,16 @@ def _build_entry(item: Packed) -> dict[str, Any]:
     }
 
 
-def _next_commands(packed: Sequence[Packed], folder: Path) -> list[dict[str, str]]:
+def _next_commands(packed: Sequence[Packed], folder: Path, data: Path | None) -> list[dict[str, str]]:
     """Return what is useful after a run: a command and what it does."""
     first = packed[0]
-    path, repghost = folder / first.folder, own_command("repghost")
-    found = {shell_command(repghost, "verify", path): "replay the recorded pictures again"}
+    path, repghost, found = folder / first.folder, own_command("repghost"), dict[str, str]()
+    if any(item.build.target is host_target() for item in packed):
+        picture = (None if data is None else first_image(data)) or "PICTURE.jpg"
+        found[shell_command(repghost, "predict", folder, picture)] = "try it on this machine"
+    if "bench" in first.latency.get("command", ""):  # what can be measured on a board
+        found[shell_command(repghost, "deploy", folder, "USER@BOARD")] = "prove it on a board and switch to it"
+    found[shell_command(repghost, "verify", path)] = "replay the recorded pictures again"
     if not first.latency.get("measured"):
         found[first.latency["command"]] = "measure the latency on a device"
     for item in packed:

@@ -104,7 +104,7 @@ def test_the_command_writes_a_file_that_says_what_it_is(checkpoint: Path, images
     result = quantize(checkpoint, "--data", images_folder, "--images", 6, "-o", output)
     assert result.exit_code == 0, result.output
     assert "train form; it is fused" in result.output
-    assert "next:\n  repghost explain '" in result.output and "repghost compile" in result.output
+    assert "next:\n  repghost compile " in result.output and "\n  repghost explain '" in result.output
     model, entries = onnx.load(output), metadata(output)
     onnx.checker.check_model(model, full_check=True)
     assert entries[qdq.DIGEST] in result.output

@@ -51,5 +51,5 @@ class Told:
 
     def mention(self, line: str) -> None:
         """Tell what is no reason for a warning: to a caller who listens, and to nobody else."""
-        if self.say is not None:
+        if self.say is not None and line:
             self.say(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
@@ -16,7 +15,7 @@ from repghost.api.training.recipes import RecipeValues, recipe_with, values_of
 from repghost.api.training.teachers import open_teacher
 from repghost.api.training.trained import Trained
 from repghost.data import ImageSet, notes_on, open_dataset
-from repghost.data.names.class_names import CHARACTERS
+from repghost.data.names.class_names import CHARACTERS, shown_names
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, option
 from repghost.evaluation.classes import match_classes
@@ -33,6 +32,7 @@ from repghost.training.recipe import Recipe, get_recipe
 from repghost.training.result import evaluate, open_tested, write_trained
 from repghost.training.state.state import EpochRecord
 from repghost.training.suit import suit_device, suit_images
+from repghost.training.suit_set import notes_on_few, random_start, suit_held_out, suit_size, usual_workers
 from repghost.training.train import class_names, train
 from repghost.training.transfer import read_start
 
@@ -87,13 +87,13 @@ class Wanted:
         given = {name: str(value) if isinstance(value, Path) else value for name, value in own.items()}
         return str(yaml.safe_dump({"recipe": recipe.name, **values_of(recipe), **given}, allow_unicode=True))
 
-    def options(self, recipe: Recipe, ranks: Ranks) -> Options:
-        """Return what does not decide the result."""
+    def options(self, recipe: Recipe, images: int, ranks: Ranks) -> Options:
+        """Return what does not decide the result, for a number of images."""
         return Options(
             resume=self.resume,
             ranks=ranks,
             loading=Loading(
-                workers=min(4, os.cpu_count() or 1) if self.workers is None else self.workers,
+                workers=usual_workers(images) if self.workers is None else self.workers,
                 pin_memory=bool(self.pin_mem),
                 broken_limit=50 if self.broken_limit is None else self.broken_limit,
                 validation_batch=recipe.batch * (self.validation_batch_size_multiplier or 1),
@@ -128,12 +128,16 @@ def run(
         followed: who follows the run.
     """
     recipe, why, dataset = _chosen(named, values, wanted, ranks)
-    recipe = _suited(recipe, len(dataset), wanted, ranks, tell)
+    tell(*notes_on(dataset))
+    recipe = _suited(recipe, bool(why), dataset, wanted, ranks, tell)
     names = class_names(dataset, wanted.num_classes)
     weights = None if wanted.pretrained is None else read_start(wanted.pretrained, recipe.width)
     if weights is not None and weights.ordered(names).classes != len(names):
-        tell(f"the classifier begins fresh, {weights.source} is for other classes")
-    options = replace(wanted.options(recipe, ranks), weights=weights, loss=_taught_loss(recipe, names, wanted, ranks))
+        of = "" if weights.labels is None else f" ({shown_names(weights.labels)})"
+        tell(f"the classifier begins fresh, {weights.source} is for {weights.classes} other classes{of}")
+    options = replace(
+        wanted.options(recipe, len(dataset), ranks), weights=weights, loss=_taught_loss(recipe, names, wanted, ranks)
+    )
     validation = None
     if not recipe.held_out:
         split = wanted.val_split or "val"
@@ -141,14 +145,16 @@ def run(
     test, untested = open_tested(wanted.data, names, validation, wanted.class_map, wanted.val_share)
     for known in (dataset, validation, test):
         tell(*(() if known is None else notes_on(known)))
-    tell(*(weights.notes if weights else ()), _rate(recipe, ranks))
+    tell(*(weights.notes if weights else ()), _rate(recipe, wanted, ranks))
+    tell.mention(notes_on_few(dataset))
+    tell.mention("" if weights else random_start(recipe, len(dataset)))
     folder, events = wanted.folder, wanted.tensorboard if ranks.first else False
     with (
         interruptible(TrainingStoppedError, folder) as should_stop,
         board(folder, events) as shown,
         ExitStack() as bars,
     ):
-        begin = _start_line(recipe, why, dataset, wanted, ranks, tell)
+        begin = _start_line(recipe, why, dataset, wanted, options, tell)
         last = [plotting(folder)] if ranks.first else []
         hooks = joined(_hooks(followed, should_stop, bars), Hooks(begin=begin), shown, *last)
         result = train(recipe, dataset, folder, hooks, validation, options)
@@ -204,13 +210,15 @@ def _chosen(named: Recipe | None, values: RecipeValues, wanted: Wanted, ranks: R
 
 
 def _start_line(
-    recipe: Recipe, why: str, dataset: ImageSet, wanted: Wanted, ranks: Ranks, tell: Told
+    recipe: Recipe, why: str, dataset: ImageSet, wanted: Wanted, options: Options, tell: Told
 ) -> Callable[[int, int], None]:
     """Return what writes and tells how the run is made, once its epochs and their images are known."""
+    ranks, workers = options.ranks, options.loading.workers
 
     def begin(epochs: int, images: int) -> None:
         if ranks.first:
             write_text_atomically(wanted.folder / ARGS_FILE, wanted.args(recipe))
+        decoding = "" if recipe.augmentation is None else f", {workers} workers"
         step = recipe.batch * ranks.count * recipe.execution.accumulate
         precision = {"off": "float32"}.get(recipe.execution.amp, recipe.execution.amp)
         processes = f" in {ranks.count} processes" if ranks.count > 1 else ""
@@ -218,7 +226,7 @@ def _start_line(
             f"recipe {recipe.name}{f' ({why})' if why else ''}: {model_name(recipe.width)} at {recipe.preprocess.size} "
             f"px, {len(dataset)} pictures of {len(dataset.classes)} classes in {wanted.data}, "
             f"{epochs * images // step} steps of {step} pictures in {epochs} epochs, {ranks.device.type}{processes}, "
-            f"{precision}"
+            f"{precision}{decoding}"
         )
 
     return begin
@@ -257,22 +265,36 @@ def _taught_loss(recipe: Recipe, classes: tuple[str, ...], wanted: Wanted, ranks
     return distilled(recipe_loss(recipe), as_teacher(teacher, ranks.device), *how)
 
 
-def _suited(recipe: Recipe, images: int, wanted: Wanted, ranks: Ranks, tell: Told) -> Recipe:
-    """Return the recipe as it suits the device and the number of images, and tell what was changed."""
+def _suited(recipe: Recipe, free: bool, dataset: ImageSet, wanted: Wanted, ranks: Ranks, tell: Told) -> Recipe:
+    """Return the recipe as it suits the device and the images, and tell what was changed.
+
+    Args:
+        recipe: with the caller's values.
+        free: whether the images chose it, and so choose its size as well, as they do for "finetune".
+        dataset: the images that are trained on.
+        wanted: the caller's arguments.
+        ranks: this process among the others.
+        tell: the caller.
+    """
     recipe, device_note = suit_device(recipe, ranks.device)
+    recipe, images, size_note = suit_held_out(recipe, len(dataset), wanted.chosen), len(dataset), ""
+    if free or recipe.name == "finetune":
+        recipe, size_note = suit_size(recipe, dataset, wanted.chosen)
     trained = images - (recipe.held_out if recipe.augmentation is None else 0)
     recipe, images_note = suit_images(recipe, trained, ranks.count, wanted.chosen)
-    tell(device_note, images_note)
+    tell(device_note, size_note, images_note)
     return recipe
 
 
-def _rate(recipe: Recipe, ranks: Ranks) -> str:
+def _rate(recipe: Recipe, wanted: Wanted, ranks: Ranks) -> str:
     """Return what the linear rule says of the learning rate: it grows with the images per step; "" without a rule."""
     reference = recipe.optimization.reference_batch
-    total = recipe.batch * ranks.count * recipe.execution.accumulate
     if reference is None:
         return ""
-    usual = get_recipe(recipe.name).learning_rate
+    base = get_recipe(recipe.name)
+    if recipe.batch != base.batch and "batch" not in wanted.chosen:
+        return ""  # what suited batch and rate to few images said it
+    total, usual = recipe.batch * ranks.count * recipe.execution.accumulate, base.learning_rate
     return (
         f"{total} pictures per step; the recipe's rate {usual:g} is for {reference}, the linear rule gives "
         f"{usual * total / reference:.4g}, this run uses {recipe.learning_rate:g} ({option('learning_rate')})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,4 +23,17 @@ val_share_option = click.option(
     type=float,
     help="Of each class, held out of a folder of classes that has no splits.  [default: 0.2]",
 )
+
+
+def options_of_set(given: Mapping[str, Any]) -> list[str]:
+    """Return the options by which a command reads a set as another one did, for a command to copy."""
+    names = ("class_map", "val_share")
+    return [
+        word
+        for name in names
+        if given.get(name) is not None
+        for word in (f"--{name.replace('_', '-')}", str(given[name]))
+    ]
+
+
 class_options = (class_order_option, class_map_option, val_share_option)

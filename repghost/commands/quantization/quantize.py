@@ -112,4 +112,4 @@ def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> li
     }
     for option, value in same.items():
         build += [] if value is None else [option, str(value)]
-    return [shlex.join(["repghost", "explain", str(output)]), shlex.join(build)]
+    return [shlex.join(build), shlex.join(["repghost", "explain", str(output)])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repghost.commands.options.args_file import args_file_option, from_file
-from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
+from repghost.commands.options.data_options import (
+    class_map_option,
+    class_order_option,
+    options_of_set,
+    val_share_option,
+)
 from repghost.commands.options.earlier import Renamed
 from repghost.commands.options.process_options import processes_option, quiet_but_first, start_processes
 from repghost.commands.options.train_flags import recipe_options
@@ -83,12 +89,14 @@ def command(
     with quiet_but_first(), closing(TrainProgress()) as shown, following() as quantized:
         found = train(
             data, output=folder, on_begin=shown.begin, on_step=shown.step, on_epoch=shown.epoch,
-            on_trained=lambda trained: _report(trained, data), on_qat_step=quantized.step,
+            on_trained=lambda trained: _report(trained, data, given), on_qat_step=quantized.step,
             on_candidate=quantized.candidate, on_refused=quantized.refused, say=lambda note: say_notes([note]),
             progress=shown.prepare, **given,
         )  # fmt: skip
         if found.quantized is not None:
-            tell_trained(found.path.with_name("model.qdq.onnx"), found.quantized)
+            quantized_file = found.path.with_name("model.qdq.onnx")
+            tell_trained(quantized_file, found.quantized)
+            say_next(_compile_command(quantized_file, data, given))
 
 
 def _of_the_recipe(given: dict[str, Any], mixed: bool, by_file: frozenset[str]) -> dict[str, Any]:
@@ -105,12 +113,20 @@ def _of_the_recipe(given: dict[str, Any], mixed: bool, by_file: frozenset[str]) 
     return without_idle(given["recipe"], given, by_file)
 
 
-def _report(trained: Trained, data: Path) -> None:
-    """Say what came out, and what comes next."""
+def _compile_command(weights: Path, data: Path, given: Mapping[str, Any]) -> str:
+    """Return the command that makes a bundle of trained weights."""
+    said = "--target", "arm64", "--weights", weights, "--data", data
+    return shell_command("repghost", "compile", *said, *options_of_set(given))
+
+
+def _report(trained: Trained, data: Path, given: Mapping[str, Any]) -> None:
+    """Say what came out, and what comes next, with the options by which the same set is read again."""
     for message in trained.broken:
         say(f"broken picture, left out: {message}", err=True)
     say_summary("trained", *trained.lines)
+    judged = given.get("val_data", data)
+    mistakes = "--mistakes", trained.path.with_name("mistakes")
     say_next(
-        shell_command("repghost", "validate", trained.path, "--data", data),
-        shell_command("repghost", "fuse", trained.path, "-o", trained.path.with_name("fused.safetensors")),
+        shell_command("repghost", "validate", trained.path, "--data", judged, *options_of_set(given), *mistakes),
+        _compile_command(trained.path, data, given),
     )

@@ -17,6 +17,16 @@ def is_image(name: str) -> bool:
     return PurePath(name).suffix.lower() in EXTENSIONS and not name.startswith(".")
 
 
+def first_image(folder: Path) -> Path | None:
+    """Return an image below a folder, always the same one, without listing more than it has to; None where none is."""
+    for parent, below, names in os.walk(folder):
+        below[:] = sorted(name for name in below if not is_hidden(name))
+        found = min(filter(is_image, names), default=None)
+        if found is not None:
+            return Path(parent) / found
+    return None
+
+
 def find_images(folder: Path, unread: Unread, outside: Path, known: Path | None = None) -> list[Path]:
     """Return the image files below a folder, in an order that depends on names alone.
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from repghost.data import ImageSet, open_dataset, prepare
 from repghost.data.formats.shards import is_shards, open_shards, shard_paths
+from repghost.data.names.class_names import shown_names
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError, option
 from repghost.evaluation.classes import match_classes
@@ -47,6 +48,11 @@ def class_names(dataset: ImageSet, num_classes: int | None = None) -> tuple[str,
             f"label {outside[0]} is outside the {len(dataset.classes)} classes of the set (0 to "
             f"{len(dataset.classes) - 1}), and so are the labels of {len(outside)} of {len(dataset.labels)} pictures; "
             "mend the set."
+        )
+    if len(dataset.classes) < 2:
+        raise UsageError(
+            f"all training pictures are of one class, {shown_names(dataset.classes)}; a network needs at least two to "
+            "tell apart. Put the pictures of each class into a folder of its own."
         )
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     if not counts.all():
