@@ -32,11 +32,13 @@ class Source:
         labels: class names in the order of the logits.
         checkpoint_sha256: of the checkpoint file.
         calibration: how the images were chosen; their number and digest are added.
+        detection: of a detector: `BoxRule.to_dict()`.
     """
 
     labels: tuple[str, ...]
     checkpoint_sha256: str
     calibration: Mapping[str, Any]
+    detection: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def describe_source(model: str, images: NDArray[np.uint8], preprocess: Preproces
         checkpoint_sha256=source.checkpoint_sha256,
         calibration=calibration,
         tools=tool_versions(),
+        detection=source.detection,
     )
 
 

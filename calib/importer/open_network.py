@@ -67,6 +67,7 @@ class FloatNetwork:
         notes: what the user should know, one sentence each.
         checkpoint: the file of a RepGhostNet; None for any other network.
         model: the RepGhostNet in the form of its checkpoint; None for any other network.
+        detection: how a detector's numbers become boxes, `BoxRule.to_dict()`; None for any other network.
     """
 
     name: str
@@ -79,6 +80,7 @@ class FloatNetwork:
     notes: tuple[str, ...] = ()
     checkpoint: Checkpoint | None = None
     model: RepGhostNet | None = None
+    detection: Mapping[str, Any] | None = None
 
 
 def open_network(source: NetworkSource) -> FloatNetwork:

@@ -289,11 +289,12 @@ class ShuffleChannels(IntegerOperation):
 
 @dataclass(frozen=True)
 class Dequantize(IntegerOperation):
-    """The last operator of a file that quantizes its scores: float32(q - z) * s (`qparams.dequantize`)."""
+    """The operator that makes a result of a network that quantizes it: float32(q - z) * s (`qparams.dequantize`)."""
 
     name: str
     input: Tensor
     output: Tensor  # its qparams are meaningless
+    start: int = 0  # where the numbers of this result begin among those of all
     arithmetic = "int8, float scores"
 
 
@@ -322,12 +323,37 @@ Operator: TypeAlias = (
 
 
 @dataclass(frozen=True)
+class Output:
+    """One of several results: float32 [height, width, channels]."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return self.height * self.width * self.channels
+
+
+@dataclass(frozen=True)
 class Program:
-    """Operators in execution order; the first reads the image, the last writes the logits."""
+    """Operators in execution order; the first reads the image, the last writes the logits.
+
+    A network with several results gives the numbers of one behind those of another, in the order of `outputs`; each is
+    written by a `Dequantize`, and what is called logits elsewhere are all these numbers.
+    """
 
     operators: tuple[Operator, ...]
     height: int
     width: int
-    classes: int
+    classes: int  # logits of one image, or the numbers of all its results
     digest: str  # sha256 of the canonical QDQ graph and Preprocess, the *program digest*
     channels: int = 3  # of the image
+    outputs: tuple[Output, ...] = ()  # empty where there is one result, the logits
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The tensors that are given to the caller, by name."""
+        return tuple(output.name for output in self.outputs) or (self.operators[-1].output.name,)

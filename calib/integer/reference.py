@@ -70,7 +70,7 @@ def run(
         trace: a dictionary to fill with every tensor by name, each [N, H, W, C]; None keeps memory small.
 
     Returns:
-        float32 [N, classes].
+        float32 [N, classes]; of several results the numbers of each, [height, width, channels], in their order.
 
     Raises:
         UsageError: if the images do not have the program's size.
@@ -85,7 +85,8 @@ def run(
     kept: dict[str, list[NDArray[Any]]] = {}
     for part in _chunks(program, len(images)):
         tensors = _run_chunk(program, images[part], keep_all=trace is not None)
-        scores[part] = tensors.pop(program.operators[-1].output.name).reshape(-1, program.classes)
+        results = [tensors.pop(name) for name in program.results]
+        scores[part] = np.concatenate([result.reshape(len(result), -1) for result in results], axis=1)
         for name, value in tensors.items():
             kept.setdefault(name, []).append(value)
     if trace is not None:

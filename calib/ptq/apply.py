@@ -63,6 +63,9 @@ def choose_ranges(
     config: QuantConfig,
 ) -> QuantSpec:
     """Return the scales by the config's observers, or by those of `choose_observers` where the config asks for them."""
+    if graph.results and config.ranges_by_answers:  # which compares predictions, and several results are none
+        spec = choose_spec(graph, statistics, config)
+        return replace(spec, notes=(*spec.notes, f"several results: every range is by {config.defaults.observer}"))
     if not config.ranges_by_answers:
         return choose_spec(graph, statistics, config)
     few = images[: _predicted(graph, preprocess)]
@@ -112,7 +115,9 @@ def correct(
         return preprocess.normalize(images[:count])
 
     few = max(2, MOST_PIXELS // preprocess.pixels)
-    if config.bias_correction == AUTO:
+    if config.bias_correction == AUTO and graph.results:
+        pass  # what is judged are predictions, and several results are none
+    elif config.bias_correction == AUTO:
         graph, note = correct_where_nearer(graph, spec, normalized(images_used(preprocess.pixels)))
         spec = replace(spec, notes=(*spec.notes, note)) if note else spec
     elif config.bias_correction:

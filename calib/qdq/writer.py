@@ -20,7 +20,7 @@ from calib.qdq.digest import program_digest
 from calib.settings.config import QuantConfig
 from calib.settings.policy import moves
 from calib.settings.quantspec import QuantSpec
-from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
+from repghost.exporters.onnx_writer import LOGITS, RESULT, OnnxGraph
 from repghost.graph.operators import INPUT, Classifier, Concat, Convolution, Graph, Operator
 from repghost.graph.shapes import Shape, shapes_of
 from repghost.sizes import Size
@@ -37,6 +37,7 @@ DIGEST = "repghost.program_digest"
 TOOLS = "repghost.tools"
 CHECKPOINT = "repghost.checkpoint_sha256"
 CALIBRATION = "repghost.calibration"
+DETECTION = "repghost.detection"  # of a detector: `repghost.detection.boxes.BoxRule`
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Description:
         checkpoint_sha256: of the file the weights came from.
         calibration: which images were used: how many, from where, chosen how.
         tools: version by tool.
+        detection: of a detector: `BoxRule.to_dict()`.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Description:
     checkpoint_sha256: str
     calibration: Mapping[str, Any]
     tools: Mapping[str, str]
+    detection: Mapping[str, Any] | None = None
 
 
 class _Writer(OnnxGraph):
@@ -141,10 +144,13 @@ def build_qdq(graph: Graph, spec: QuantSpec, size: Size) -> onnx.ModelProto:
     writer.publish(INPUT)
     for operator in graph.operators:
         writer.operator(operator)
-    if not isinstance(graph.operators[-1], Classifier):
+    for name in graph.results:
+        writer.node("Identity", f"{name}.identity", (writer.readable[name],), f"{name}{RESULT}")
+    if not graph.results and not isinstance(graph.operators[-1], Classifier):
         writer.node("Flatten", f"{graph.output}.flatten", (writer.readable[graph.output],), LOGITS, axis=1)
     opset = WIDE_OPSET if any(q.is_wide for q in spec.activations.values()) else OPSET
-    return writer.model("network", (1, *shapes[INPUT]), shapes[graph.output][0], opset, {})
+    results = {f"{name}{RESULT}": shapes[name] for name in graph.results}
+    return writer.model("network", (1, *shapes[INPUT]), results or shapes[graph.output][0], opset, {})
 
 
 def describe(
@@ -183,6 +189,8 @@ def describe(
         CHECKPOINT: description.checkpoint_sha256,
         CALIBRATION: _json(dict(description.calibration)),
     }
+    if description.detection is not None:
+        entries[DETECTION] = _json(dict(description.detection))
     helper.set_model_props(model, entries)
     return digest
 

@@ -99,7 +99,7 @@ def quantized_tensors(graph: Graph, stays_float: Callable[[str], bool] | None = 
     made = [op.name for op in graph.operators if not isinstance(op, Classifier) and op.name not in inside]
     if stays_float is None:
         return INPUT, *made
-    wanted = {name for op in graph.operators if not stays_float(op.name) for name in op.inputs} | {graph.output}
+    wanted = {name for op in graph.operators if not stays_float(op.name) for name in op.inputs} | {*graph.outputs}
     return tuple(name for name in (INPUT, *made) if name in wanted)
 
 

@@ -72,20 +72,31 @@ class ExactNetwork:
     def __call__(
         self, images: torch.Tensor, observe: Callable[[str, torch.Tensor], None] | None = None
     ) -> torch.Tensor:
-        """Return the float32 logits [N, classes].
+        """Return the float32 logits [N, classes], or the numbers of all results as `Program` orders them.
 
         Args:
             images: float32 [N, C, H, W], normalized.
             observe: called with the name of each tensor of integers and its values, int32 [N, C, H, W].
         """
+        results: dict[str, torch.Tensor] = {}
 
         def integers_alone(name: str, value: torch.Tensor) -> None:
+            if name in self._graph.results:
+                results[name] = value
             if observe is not None and name in self._spec.activations:
                 observe(name, value)
 
         scores = run(self._graph, self._kernels, self.quantize_input(images), integers_alone)
-        output = self._spec.activations.get(self._graph.output)
-        return scores if output is None else ((scores - output.zero_point).float() * output.scale).flatten(1)
+        if results:
+            parts = [self._dequantized(name, results[name]).permute(0, 2, 3, 1) for name in self._graph.results]
+            return torch.cat([part.flatten(1) for part in parts], 1)
+        if self._graph.output not in self._spec.activations:
+            return scores
+        return self._dequantized(self._graph.output, scores).flatten(1)
+
+    def _dequantized(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        output = self._spec.activations[name]
+        return (value - output.zero_point).float() * output.scale
 
     def quantize_input(self, images: torch.Tensor) -> torch.Tensor:
         """Return normalized images as int8 values, stored as int32."""

@@ -15,6 +15,7 @@ from compile.bundle.manifest import Bundle, bundle_target, check_bundle
 from compile.link.promises import check_model
 from compile.targets.table import host_target
 from repghost.data.images.preprocess import Preprocess
+from repghost.detection.boxes import Boxes, BoxRule, find_boxes
 from repghost.errors import IntegrityError, RepGhostError, UsageError, command
 from repghost.evaluation.predictor import HOST_BUILD, Predictor
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ABI = 2  # RG_ABI of compile/runner/repghost.h
+ABI_RESULTS = 3  # RG_ABI_RESULTS: of a network with several results
 ALIGNMENT = 64  # RG_WORKSPACE_ALIGNMENT
 
 
@@ -48,12 +50,12 @@ class LoadedModel:
         Args:
             data: the bytes of model.so.
             shape: height, width and channels of its images.
-            classes: how many logits it gives.
+            classes: how many logits it gives, or numbers of all its results.
         """
         self.shape, self.classes = shape, classes
         self._library = load_library(data)
-        if self._library.rg_abi() != ABI:
-            raise IntegrityError(f"model.so has interface version {self._library.rg_abi()}; this program knows {ABI}.")
+        if (found := self._library.rg_abi()) not in (ABI, ABI_RESULTS):
+            raise IntegrityError(f"model.so has interface version {found}; this program knows {ABI} and {ABI_RESULTS}.")
         workspace = int(self._library.rg_workspace_bytes())
         self._memory = np.zeros(workspace + ALIGNMENT, np.uint8)
         self._workspace = -(-self._memory.ctypes.data // ALIGNMENT) * ALIGNMENT
@@ -117,8 +119,29 @@ class HostModel(LoadedModel):
         """
         return self.prediction(self.logits(self.preprocess.apply(image)[None])[0])
 
+    def detect(self, image: Image.Image) -> Boxes:
+        """Return what a detector finds on one image.
+
+        Args:
+            image: a PIL image of any size and mode; the boxes are shares of its width and height.
+
+        Raises:
+            UsageError: when the network is no detector.
+        """
+        if "detection" not in self.bundle.manifest:
+            raise UsageError(f"{self.bundle.path} is no detector; call it, or take its logits.")
+        return find_boxes(
+            BoxRule.from_dict(self.bundle.manifest["detection"]), self.logits(self.preprocess.apply(image)[None])[0]
+        )
+
     def prediction(self, scores: NDArray[np.float32]) -> Prediction:
-        """Return the class of an image by its logits, float32 [classes]."""
+        """Return the class of an image by its logits, float32 [classes].
+
+        Raises:
+            UsageError: of a network with several results, which are no scores of classes.
+        """
+        if "outputs" in self.bundle.manifest:
+            raise UsageError(f"{self.bundle.path} gives several results and no class; `detect` takes a detector's.")
         exponentials = np.exp(scores.astype(np.float64) - float(scores.max()))
         index = int(scores.argmax())
         probability = float(exponentials[index] / exponentials.sum())
@@ -168,10 +191,10 @@ def check_interface(bundle: Bundle) -> None:
         IntegrityError: naming both versions.
     """
     found = bundle.manifest["abi"]
-    if found != ABI:
+    if found != (ABI_RESULTS if "outputs" in bundle.manifest else ABI):
         raise IntegrityError(
-            f"{bundle.path} has version {found} of the C interface; this program knows {ABI}. Build the bundle again, "
-            "or use the version of repghost that made it."
+            f"{bundle.path} has version {found} of the C interface; this program knows {ABI}, and {ABI_RESULTS} of "
+            "several results. Build the bundle again, or use the version of repghost that made it."
         )
 
 

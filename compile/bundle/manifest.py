@@ -15,8 +15,9 @@ manifest.
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from compile.targets.forms import ELF, Form
 from compile.targets.table import HOST, TARGETS, Target, find_target
 from repghost.data.images.preprocess import Preprocess
 from repghost.data.names.class_names import from_lines
+from repghost.detection.boxes import BoxRule
 from repghost.errors import IntegrityError, UsageError, command
 from repghost.sizes import reported
 
 FORMAT = "repghost-bundle"
 VERSION = 1
+RESULTS_VERSION = 2  # of a network with several results, which readers of version 1 do not understand
 MANIFEST = "manifest.json"
 SHOWN = 8  # bundles in a message
 FILES = ELF.files
@@ -41,7 +44,9 @@ ENGINE_FILES = frozenset({"build.sh", "check.sh", "labels.txt"})  # what such a 
 MOST_FILES = 64
 MOST_CLASSES = 1_000_000  # as in `ModelSpec`
 
-SECTIONS = tuple(entry.name for entry in fields(Sections))
+SECTIONS = tuple(entry.name for entry in fields(Sections) if entry.default_factory is MISSING)
+OF_RESULTS = {"outputs", "detection"}  # sections of `RESULTS_VERSION`; the second is that of detectors
+MOST_OUTPUTS, MOST_NUMBERS = 64, 1 << 26
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def write_bundle(path: Path, files: dict[str, bytes], sections: dict[str, Any]) 
     Args:
         path: the folder of the bundle.
         files: content of the files named above; a bundle for one of `ENGINE_TARGETS` has others.
-        sections: every key of `SECTIONS`.
+        sections: every key of `SECTIONS`, and of several results those of `OF_RESULTS`.
 
     Raises:
         UsageError: when a file or section is missing or unknown.
@@ -109,7 +114,8 @@ def write_bundle(path: Path, files: dict[str, bytes], sections: dict[str, Any]) 
     """
     path = Path(path)
     entries = {name: {"size": len(data), "sha256": sha256(data)} for name, data in files.items()}
-    manifest = {"format": FORMAT, "version": VERSION, "files": entries, **sections}
+    version = RESULTS_VERSION if "outputs" in sections else VERSION
+    manifest = {"format": FORMAT, "version": version, "files": entries, **sections}
     try:
         _check_manifest(manifest)
     except IntegrityError as error:
@@ -132,15 +138,23 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
     if manifest.get("format") != FORMAT:
         raise IntegrityError(f"{MANIFEST} is of format {manifest.get('format')!r:.80}, not {FORMAT!r}.")
     version = manifest.get("version")
-    if type(version) is not int or version != VERSION:
-        raise IntegrityError(f"{MANIFEST} has version {version!r:.80}; this program reads version {VERSION}.")
-    wrong = sorted({"format", "version", "files", *SECTIONS} ^ set(manifest))
+    if type(version) is not int or version not in (VERSION, RESULTS_VERSION):
+        raise IntegrityError(
+            f"{MANIFEST} has version {version!r:.80}; this program reads versions {VERSION} and {RESULTS_VERSION}."
+        )
+    several = version == RESULTS_VERSION
+    needed = {"format", "version", "files", *SECTIONS} | ({"outputs"} if several else set())
+    wrong = sorted(needed ^ (set(manifest) - ({"detection"} if several else set())))
     if wrong:
         raise IntegrityError(f"{MANIFEST}: the keys {wrong} are missing or unknown.")
-    sections = check_types({key: manifest[key] for key in SECTIONS}, Sections, MANIFEST)
+    present = [key for key in (*SECTIONS, *sorted(OF_RESULTS)) if key in manifest]
+    sections = check_types({key: manifest[key] for key in present}, Sections, MANIFEST)
     sides = [sections.input.height, sections.input.width]
-    if any(not 1 <= side <= 1 << 14 for side in sides) or not 1 <= sections.classes <= MOST_CLASSES:
+    most = MOST_NUMBERS if several else MOST_CLASSES
+    if any(not 1 <= side <= 1 << 14 for side in sides) or not 1 <= sections.classes <= most:
         raise IntegrityError(f"{MANIFEST}: input {sides} or classes {sections.classes} is out of range.")
+    if several:
+        _check_outputs(sections, "detection" in manifest)
     try:
         prepared = Preprocess.from_dict(sections.preprocess).shape
     except UsageError as error:
@@ -159,6 +173,25 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
         raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(wanted)}, not {sorted(files)}.")
     for name, entry in files.items():
         _check_entry(name, entry)
+
+
+def _check_outputs(sections: Sections, detects: bool) -> None:
+    """Refuse results whose sizes do not add up, or that are not those of the detector."""
+    sizes = [(it.height, it.width, it.channels) for it in sections.outputs]
+    if not 2 <= len(sizes) <= MOST_OUTPUTS or any(not 1 <= side <= MOST_NUMBERS for size in sizes for side in size):
+        raise IntegrityError(f"{MANIFEST}: outputs must be 2 to {MOST_OUTPUTS} maps of positive sizes.")
+    numbers = sum(math.prod(size) for size in sizes)
+    if numbers != sections.classes:
+        raise IntegrityError(f"{MANIFEST}: the outputs have {numbers} numbers, classes says {sections.classes}.")
+    if detects:
+        try:
+            wanted = BoxRule.from_dict(sections.detection).shapes()
+        except UsageError as error:
+            raise IntegrityError(f"{MANIFEST}: detection: {error}") from error
+        if list(wanted) != sizes:
+            raise IntegrityError(
+                f"{MANIFEST}: the outputs are not those of its detection: {sizes}, not {list(wanted)}."
+            )
 
 
 def form_of(target_name: str) -> Form:
@@ -218,8 +251,10 @@ def check_bundle(path: Path) -> Bundle:
     bundle = Bundle(path, manifest, sha256(text))
     for name in manifest["files"]:
         bundle.read(name)
-    if len(bundle.labels()) != manifest["classes"]:
-        raise IntegrityError(f"{path}: labels.txt names {len(bundle.labels())} classes, not {manifest['classes']}.")
+    named = None if "outputs" in manifest else manifest["classes"]
+    named = manifest["detection"]["classes"] if "detection" in manifest else named
+    if named is not None and len(bundle.labels()) != named:
+        raise IntegrityError(f"{path}: labels.txt names {len(bundle.labels())} classes, not {named}.")
     return bundle
 
 

@@ -47,8 +47,18 @@ class LayerEntry:
 
 
 @dataclass(frozen=True)
+class OutputEntry:
+    """One of several results: float32 [height, width, channels]."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+
+
+@dataclass(frozen=True)
 class Sections:
-    """Every key of a manifest besides format, version and files."""
+    """Every key of a manifest besides format, version and files; the last two are those of several results only."""
 
     abi: int
     model: Model
@@ -63,3 +73,5 @@ class Sections:
     layers: list[LayerEntry]
     accuracy: dict[str, Any]
     tools: dict[str, str]
+    outputs: list[OutputEntry] = field(default_factory=list)  # in the order of their numbers
+    detection: dict[str, Any] = field(default_factory=dict)  # of a detector: `repghost.detection.boxes.BoxRule`

@@ -121,8 +121,8 @@ def schedule_network(
     steps: list[Step] = []
     for operator in program.operators:
         kernel = schedule(operator, context)
-        is_logits = operator is program.operators[-1]
-        halo = None if is_logits else schedule_halo(operator.output, context)
+        is_result = operator.output.name in program.results
+        halo = None if is_result else schedule_halo(operator.output, context)
         steps.append(Step(kernel, halo, store.place(kernel.constants)))
     return ScheduledNetwork(tuple(steps), bytes(store.content))
 

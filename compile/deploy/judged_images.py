@@ -78,6 +78,8 @@ def _matching(bundle: Bundle, data: Path) -> ImageSet:
     Raises:
         UsageError: naming the classes that are not.
     """
+    if "outputs" in bundle.manifest:
+        raise UsageError(f"{bundle.path} gives several results and no scores of classes; leave {option('data')} out.")
     dataset, labels = _opened(data), bundle.labels()
     try:
         return match_classes(dataset, len(labels), labels)

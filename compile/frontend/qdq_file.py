@@ -28,6 +28,7 @@ from repghost.sizes import MAX_SIDE, check_size, size_text
 from repghost.untrusted import parse_json
 
 CHANNELS = (3, 1)  # of an image
+MOST_OUTPUTS = 64
 TENSOR_TYPES = {
     TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8", TensorProto.INT16: "int16"
 }  # fmt: skip
@@ -78,7 +79,6 @@ def read_qdq_as_given(path: Path, preprocess_file: Path | Preprocess | None) -> 
 def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
     static = make_static(to_qdq(model))
     image = _only_input(static.graph)
-    _check_outputs(static.graph)
     constants = _constants(static.graph)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if not any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in model.graph.node):
@@ -90,7 +90,7 @@ def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
     _check_results(static.graph)
     inferred = infer_shapes(static)
     shapes = _shapes(inferred)
-    output = _only_output(inferred.graph)
+    output, *others = _outputs(inferred.graph)
     shapes.update({name: array.shape for name, array in constants.items()})
     nodes = _nodes(static.graph, constants, shapes)
     unsigned, wide = (tensors_of(inferred, kind) for kind in (TensorProto.UINT8, TensorProto.INT16))
@@ -104,7 +104,7 @@ def _read(model: onnx.ModelProto, preprocess: Preprocess | None) -> QdqGraph:
             f"the graph's program digest is {digest}, its metadata says {metadata[DIGEST]}; the file was changed after "
             "it was written. Write it again with 'repghost quantize'."
         )
-    return QdqGraph(nodes, image, output, shapes, constants, preprocess, digest, metadata)
+    return QdqGraph(nodes, image, output, shapes, constants, preprocess, digest, metadata, other_outputs=tuple(others))
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
@@ -204,20 +204,24 @@ def _only_input(graph: onnx.GraphProto) -> str:
     return inputs[0].name
 
 
-def _check_outputs(graph: onnx.GraphProto) -> None:
-    if len(graph.output) != 1:
-        raise UsageError(f"the network has {len(graph.output)} outputs; exactly one, the logits, is understood.")
-
-
-def _only_output(graph: onnx.GraphProto) -> str:
-    """Return the logits' tensor, the only output: float32 [1, classes]."""
-    output = graph.output[0]
-    shape = _static_shape(output)
-    if output.type.tensor_type.elem_type != TensorProto.FLOAT or len(shape) != 2 or shape[0] != 1:
-        raise UsageError(f"output {output.name!r} has shape {list(shape)}; float32 logits [1, classes] are understood.")
-    if not any(output.name in node.output for node in graph.node):
-        raise UsageError(f"nothing computes the output {output.name!r}.")
-    return output.name
+def _outputs(graph: onnx.GraphProto) -> list[str]:
+    """Return the results: float32 logits [1, classes] alone, or several maps [1, channels, height, width]."""
+    if not 1 <= len(graph.output) <= MOST_OUTPUTS:
+        raise UsageError(f"the network has {len(graph.output)} outputs; 1 to {MOST_OUTPUTS} are understood.")
+    for output in graph.output:
+        shape, several = _static_shape(output), len(graph.output) > 1
+        ranks = (2, 4) if several else (2,)
+        if output.type.tensor_type.elem_type != TensorProto.FLOAT or len(shape) not in ranks or shape[0] != 1:
+            raise UsageError(
+                f"output {output.name!r} has shape {list(shape)}; float32 logits [1, classes] are understood"
+                + (", and maps [1, channels, height, width]." if several else ".")
+            )
+        if not any(output.name in node.output for node in graph.node):
+            raise UsageError(f"nothing computes the output {output.name!r}.")
+    names = [output.name for output in graph.output]
+    if len(set(names)) != len(names):
+        raise UsageError(f"an output is listed twice: {names}.")
+    return names
 
 
 def _preprocess(metadata: dict[str, str], given: Preprocess | None, shape: tuple[int, ...]) -> Preprocess:

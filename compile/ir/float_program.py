@@ -277,3 +277,8 @@ class FloatProgram:
     digest: str  # sha256 over shapes, weights and Preprocess
     element: str = "float32"  # of every activation, weight and bias; the logits are always float32
     channels: int = 3  # of the image
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The tensors that are given to the caller, by name: the logits."""
+        return (self.operators[-1].output.name,)

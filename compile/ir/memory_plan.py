@@ -75,9 +75,9 @@ def round_up(value: int, multiple: int) -> int:
 def plan_memory(program: AnyProgram) -> MemoryPlan:
     """Return a plan in which each activation has the lowest address that is free from its writer to its last reader.
 
-    The logits are not placed: the last operator writes them to the caller's array.
+    Results are not placed: the operators that make them write to the caller's array.
     """
-    lives = _lifetimes(program.operators)
+    lives = _lifetimes(program)
     halos = _halos(program.operators)
     placed: dict[str, TensorPlace] = {}
     end = 0
@@ -95,12 +95,12 @@ def plan_memory(program: AnyProgram) -> MemoryPlan:
     return MemoryPlan(placed, end)
 
 
-def _lifetimes(operators: Sequence[AnyOperator]) -> dict[str, tuple[int, int]]:
+def _lifetimes(program: AnyProgram) -> dict[str, tuple[int, int]]:
     lives: dict[str, tuple[int, int]] = {}
-    for index, operator in enumerate(operators):
+    for index, operator in enumerate(program.operators):
         for tensor in operator.inputs:
             lives[tensor.name] = (lives[tensor.name][0], index)
-        if index < len(operators) - 1:
+        if operator.output.name not in program.results:
             lives[operator.output.name] = (index, index)
     return lives
 

@@ -75,7 +75,7 @@ class QdqGraph:
 
     nodes: tuple[Node, ...]
     input: str  # float32 [1, channels, H, W], the normalized image
-    output: str  # float32 [1, classes]
+    output: str  # float32 [1, classes]; of several results the first
     shapes: Mapping[str, tuple[int, ...]]  # of every tensor, NCHW
     constants: Mapping[str, NDArray[Any]]
     preprocess: Preprocess
@@ -84,11 +84,17 @@ class QdqGraph:
     weights: Mapping[str, QuantizedWeight] = field(default_factory=dict)
     qparams: Mapping[str, QParams] = field(default_factory=dict)
     tables: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # of LOOKUP_TABLE and INPUT_TABLE, by output
+    other_outputs: tuple[str, ...] = ()  # the results after the first, float32 [1, channels, height, width] like it
 
     def __post_init__(self) -> None:
         """Freeze the mappings, so that a pass cannot change what another one holds."""
         for name in ("shapes", "constants", "metadata", "weights", "qparams", "tables"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The results of the network."""
+        return self.output, *self.other_outputs
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:
@@ -107,4 +113,4 @@ class QdqGraph:
     def only_consumer(self, tensor: str) -> Node | None:
         """Return the one node that reads a tensor, or None when there are several, none, or it is the output."""
         readers = self.consumers.get(tensor, ())
-        return readers[0] if len(readers) == 1 and tensor != self.output else None
+        return readers[0] if len(readers) == 1 and tensor not in self.outputs else None

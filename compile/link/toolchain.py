@@ -25,10 +25,10 @@ RUNNER_SOURCES = Path(__file__).parent.parent / "runner"
 MODEL_UNITS = ("library/hwcaps.c", "library/memory.c", "library/resample.c")
 NETWORK_UNITS = ("library/entry.c", "library/prepare.c")  # those that rg_config.h ties to one network
 RUNNER_UNITS = (
-    "repghost_run.c", "bundle/bundle.c", "commands/camera.c", "commands/classify.c", "images/image.c", "bundle/json.c",
-    "commands/machine.c", "commands/measure.c", "inference/model.c", "images/orientation.c", "inference/pool.c",
-    "bundle/sha256.c", "bundle/text.c", "bundle/vectors.c", "commands/stopping.c", "commands/stream.c",
-    "commands/watch.c",
+    "repghost_run.c", "bundle/bundle.c", "bundle/json.c", "bundle/sha256.c", "bundle/text.c", "bundle/vectors.c",
+    "commands/camera.c", "commands/classify.c", "commands/detect.c", "commands/machine.c", "commands/measure.c",
+    "commands/stopping.c", "commands/stream.c", "commands/watch.c", "images/draw.c", "images/image.c",
+    "images/orientation.c", "inference/boxes.c", "inference/model.c", "inference/pool.c",
 )  # fmt: skip
 DECODER = "images/decode.c"  # with Wuffs in it, which takes longer to compile than all of the others
 PREPARED = ("HEIGHT", "WIDTH", "CHANNELS", "RESIZE_HEIGHT", "RESIZE_WIDTH")
@@ -83,6 +83,7 @@ def model_config(network: CompiledNetwork, target: Target, info: dict[str, Any],
             f"#define RG_WORKSPACE_BYTES {network.workspace_bytes}",
             *preprocess_config(info.get("preprocess")),
             f"#define RG_INFO {_c_string(text)}",
+            f"#define RG_NETWORK_ABI {info.get('abi', 'RG_ABI')}",
             "#define RG_VARIANTS(X) \\\n" + " \\\n".join(rows),
             "",
         ]

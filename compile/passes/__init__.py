@@ -6,9 +6,11 @@ way from a node to an operator. Here stand what runs them and the passes that re
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from calib.integer.program import Program
+from calib.integer.program import Output, Program
 from compile.ir.qdq_graph import QdqGraph
 from compile.passes.fusion.drop_softmax import drop_softmax
 from compile.passes.fusion.fold_channel_constants import fold_channel_constants
@@ -26,6 +28,7 @@ from compile.passes.quantization.fold_quantization import fold_quantization
 from compile.passes.quantization.fold_weights import fold_weights
 from compile.passes.quantization.keep_scales import keep_scales
 from compile.passes.quantization.merge_quantization import merge_quantization
+from compile.passes.rules.common import tensor_of
 from compile.passes.split_groups import split_groups
 from compile.passes.verify import verify
 
@@ -72,5 +75,11 @@ def lower(graph: QdqGraph) -> Program:
     """
     operators = check_covered(explain(graph))
     _, channels, height, width = graph.shapes[graph.input]
-    _, classes = graph.shapes[graph.output]
-    return Program(operators, height, width, classes, graph.digest, channels)
+    classes = sum(math.prod(graph.shapes[name]) for name in graph.outputs)
+    outputs = tuple(_output(graph, name) for name in graph.outputs) if graph.other_outputs else ()
+    return Program(operators, height, width, classes, graph.digest, channels, outputs)
+
+
+def _output(graph: QdqGraph, name: str) -> Output:
+    tensor = tensor_of(graph, name)
+    return Output(name, *tensor.shape)

@@ -102,7 +102,7 @@ def _float_edges(graph: QdqGraph, node: Node) -> Refusal | None:
         return Refusal(
             f"the shape of {odd[0]!r} is {list(graph.shapes[odd[0]])}; [1, C], [1, C, H] and [1, C, H, W] are supported"
         )
-    if node.output not in graph.qparams and node.output != graph.output:
+    if node.output not in graph.qparams and node.output not in graph.outputs:
         return Refusal(f"its result {node.output!r} stays float; put QuantizeLinear and DequantizeLinear after it")
     scores = node.output not in graph.qparams
     if (

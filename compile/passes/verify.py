@@ -37,5 +37,6 @@ def verify(graph: QdqGraph, after: str) -> None:
             raise BrokenGraphError(f"after {after}: {node.name!r} has no table")
         known.add(node.output)
         names.add(node.name)
-    if graph.output not in known:
-        raise BrokenGraphError(f"after {after}: nothing writes the output {graph.output!r}")
+    for output in graph.outputs:
+        if output not in known:
+            raise BrokenGraphError(f"after {after}: nothing writes the output {output!r}")

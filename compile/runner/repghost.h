@@ -1,10 +1,14 @@
-/* The C interface of a compiled network, model.so: a picture in, one score per class out.
+/* The C interface of a compiled network, model.so: a picture in, one score per class out, or several results.
  *
  *     struct rg_picture picture = {pixels, NULL, width, height, RG_RGB, stride, 0};
  *     rg_prepare(&picture, rgb, scratch);         resized and cropped as in training
  *     rg_infer(rgb, logits, workspace);
  *
  * Version: rg_abi() has to equal RG_ABI. A change that breaks a caller raises it, an addition raises it too.
+ * Several results: a detector, say, gives maps and no scores of classes, so rg_abi() is RG_ABI_RESULTS, and a caller
+ *   that compares with RG_ABI alone refuses it. The functions are the same; what is called logits are the numbers of all
+ *   results, float [height][width][channels] each, one behind the other as "outputs" of rg_info lists them, and
+ *   "classes" says how many numbers there are together. "detection" of rg_info says what a detector's numbers mean.
  * Errors: functions that can fail return an enum rg_status; 0 is success, and nothing is written otherwise, besides
  *   what rg_infer left in logits before RG_KERNEL_FAILED or RG_PARALLEL_FAILED. No function ends the process.
  * Threads: model.so needs no library, allocates nothing and keeps no state besides the chosen instruction set. Every
@@ -25,6 +29,7 @@ extern "C" {
 #endif
 
 #define RG_ABI 2
+#define RG_ABI_RESULTS 3 /* the same functions, of a network with several results */
 #define RG_WORKSPACE_ALIGNMENT 64 /* bytes */
 
 enum rg_status {
@@ -64,7 +69,8 @@ struct rg_picture {
 /* The version of this interface; compare it with RG_ABI before calling anything else. */
 int rg_abi(void);
 
-/* What was compiled, as one JSON object: model, precision, program digest, input, classes, variants. */
+/* What was compiled, as one JSON object: model, precision, program digest, input, classes, variants, and of several
+ * results "outputs": name, height, width and channels of each. */
 const char *rg_info(void);
 
 /* The size of the scratch memory of one inference. */
@@ -84,7 +90,7 @@ int rg_prepare(const struct rg_picture *picture, uint8_t *rgb, void *scratch);
 /* One inference.
  *   rgb        uint8 [height][width][channels], the cropped picture, sizes as in rg_info: three channels, red first, or
  *              one, grey
- *   logits     float [classes], written
+ *   logits     float [classes], written; of several results the numbers of all
  *   workspace  rg_workspace_bytes() bytes, 64-byte aligned; its content does not matter before or after
  * Returns RG_DONE or another rg_status. */
 int rg_infer(const uint8_t *rgb, float *logits, void *workspace);

@@ -17,6 +17,7 @@
 #include "bundle/bundle.h"
 #include "commands/camera.h"
 #include "commands/classify.h"
+#include "commands/detect.h"
 #include "commands/machine.h"
 #include "commands/measure.h"
 #include "commands/stream.h"
@@ -35,6 +36,7 @@ static const char usage[] =
     "  --bench              measure the latency of one inference\n"
     "  --profile            measure each step; needs a profiling build (repghost bench --per-layer)\n"
     "  --classify           name what is on each PICTURE: JPEG, PNG, binary PPM or PGM, or raw bytes of the input\n"
+    "  --detect             find the objects on each PICTURE, where the network is a detector\n"
     "  --watch DIR          classify the pictures that arrive in a folder until it is ended\n"
     "  --stream             infer the pictures of standard input, raw bytes of the input one after the other\n"
     "  --camera DEVICE      name what a camera sees, e.g. /dev/video0, until it is ended\n"
@@ -50,6 +52,7 @@ static const char usage[] =
     "  --cores LIST         stay on these cores, e.g. 4-7 or 0,2\n"
     "  --turns              with --bench: for each line of standard input, a count, measure so many inferences\n"
     "  --top N              with pictures: how many classes to name; default 5\n"
+    "  --draw FILE          with --detect and one picture: write it as a PPM file with its boxes\n"
     "  --max-pixels N       with pictures: refuse larger ones; default 16777216, which takes 400 MB of\n"
     "                       memory at worst, up to 89478485\n"
     "  --interval N         with --watch: milliseconds between two looks into the folder, 10 to 60000; default 500;\n"
@@ -61,7 +64,7 @@ static const char usage[] =
     "6 a digest or a recorded picture did not match\n";
 
 struct options {
-  const char *command, *bundle, *variant, *vectors, *cores, *source;
+  const char *command, *bundle, *variant, *vectors, *cores, *source, *draw;
   int threads, runs, warmup, seconds, top, max_pixels, turns, interval_ms, existing, most, width, height;
   char **pictures;
   int picture_count;
@@ -95,6 +98,7 @@ static void read_option(struct options *o, const char *name, const char *value) 
   else if (!strcmp(name, "--warmup")) o->warmup = whole_number(name, value, 0, 1000000);
   else if (!strcmp(name, "--seconds")) o->seconds = whole_number(name, value, 1, 3600);
   else if (!strcmp(name, "--cores")) o->cores = value;
+  else if (!strcmp(name, "--draw")) o->draw = value;
   else if (!strcmp(name, "--interval")) o->interval_ms = whole_number(name, value, 10, 60000);
   else if (!strcmp(name, "--frame")) read_frame(o, value);
   else if (!strcmp(name, "--count")) o->most = whole_number(name, value, 1, 1 << 30);
@@ -104,8 +108,8 @@ static void read_option(struct options *o, const char *name, const char *value) 
 }
 
 static int is_command(const char *name) {
-  static const char *const commands[] = {"--info", "--verify", "--bench", "--profile", "--classify", "--watch",
-                                        "--camera", "--stream"};
+  static const char *const commands[] = {"--info", "--verify", "--bench", "--profile", "--classify", "--detect",
+                                        "--watch", "--camera", "--stream"};
   for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
     if (!strcmp(name, commands[i])) return 1;
   }
@@ -152,9 +156,10 @@ static struct options read_options(int count, char **arguments) {
     else i += take_option(&o, word, i + 1 < count ? arguments[i + 1] : NULL);
   }
   if (!o.command) stop(EXIT_USAGE, "a command is missing\n%s", usage);
-  int classify = !strcmp(o.command, "--classify");
-  if (classify && o.picture_count == 0) stop(EXIT_USAGE, "--classify needs a picture");
-  if (!classify && o.picture_count) stop(EXIT_USAGE, "%s takes no '%s'", o.command, o.pictures[0]);
+  int detect = !strcmp(o.command, "--detect"), reads = detect || !strcmp(o.command, "--classify");
+  if (reads && o.picture_count == 0) stop(EXIT_USAGE, "%s needs a picture", o.command);
+  if (!reads && o.picture_count) stop(EXIT_USAGE, "%s takes no '%s'", o.command, o.pictures[0]);
+  if (o.draw && (!detect || o.picture_count != 1)) stop(EXIT_USAGE, "--draw belongs to --detect with one picture");
   return o;
 }
 
@@ -207,6 +212,19 @@ static int classify_all(const struct options *o, const struct model *model) {
   return code;
 }
 
+static int detect_all(const struct options *o, const struct model *model) {
+  struct detector detector = new_detector(model, o->bundle, o->max_pixels);
+  int code = EXIT_DONE;
+  for (int i = 0; i < o->picture_count; i++) {
+    const char *problem = detect(&detector, o->pictures[i], o->draw);
+    if (!problem) continue;
+    fflush(stdout);
+    fprintf(stderr, "repghost-run: %s\n", problem);
+    code = EXIT_USAGE;
+  }
+  return code;
+}
+
 static int watch_folder(const struct options *o, const struct model *model) {
   struct classifier classifier = new_classifier(model, "watch", o->bundle, o->top, o->max_pixels);
   watch(&classifier, &(struct watch){o->source, o->interval_ms ? o->interval_ms : 500, o->existing, o->most});
@@ -235,10 +253,14 @@ int main(int count, char **arguments) {
   if (o.cores) use_cores(o.cores);
   int files = check_bundle(o.bundle), code = EXIT_DONE;
   struct model model = load_model(join(o.bundle, MODEL_FILE), o.variant, o.threads);
+  if (model.several && (!strcmp(o.command, "--classify") || takes_source(o.command)))
+    stop(EXIT_USAGE, "%s names classes, and this network gives several results; --detect shows what a detector finds",
+         o.command);
   const char *vectors = o.vectors ? o.vectors : join(o.bundle, "vectors.bin");
   if (!strcmp(o.command, "--verify")) code = verify(&o, &model, vectors, files);
   else if (!strcmp(o.command, "--bench") || !strcmp(o.command, "--profile")) code = measure(&o, &model, vectors);
   else if (!strcmp(o.command, "--classify")) code = classify_all(&o, &model);
+  else if (!strcmp(o.command, "--detect")) code = detect_all(&o, &model);
   else if (!strcmp(o.command, "--watch")) code = watch_folder(&o, &model);
   else if (!strcmp(o.command, "--stream")) code = infer_stream(&o, &model);
   else if (!strcmp(o.command, "--camera")) code = read_camera(&o, &model);

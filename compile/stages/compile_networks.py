@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from compile.bundle.host_model import ABI
+from calib.integer.program import Program
+from compile.bundle.host_model import ABI, ABI_RESULTS
 from compile.ir.compiled_network import CompiledNetwork, CompiledVariant
 from compile.link.by_form import link_model
 from compile.link.toolchain import model_sources
@@ -156,8 +157,14 @@ def unpack_network(files: Files) -> CompiledNetwork:
 def model_info(subject: Subject, compilation: Compilation, network: CompiledNetwork) -> dict[str, Any]:
     """Return the object that `rg_info` gives on the device."""
     program = compilation.program
+    results: dict[str, Any] = {}
+    if isinstance(program, Program) and program.outputs:
+        results["outputs"] = [asdict(output) for output in program.outputs]
+        if subject.detection is not None:
+            results["detection"] = dict(subject.detection)
     return {
-        "abi": ABI,
+        "abi": ABI_RESULTS if results else ABI,
+        **results,
         "model": subject.name,
         "target": compilation.target.name,
         "precision": compilation.precision.name,

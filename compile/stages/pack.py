@@ -79,6 +79,7 @@ def manifest_sections(build: Build, subject: Subject, config: QuantConfig, evalu
         "layers": build.layers,
         "accuracy": dict(evaluation.record),
         "tools": versions(*TOOLS),
+        **{key: info[key] for key in ("outputs", "detection") if key in info},
     }
 
 

@@ -11,6 +11,7 @@ from compile.ir.float_from_integer import float_form
 from compile.ir.float_program import FloatProgram
 from compile.subject.subject import FloatSubject, Subject
 from compile.targets.precisions import FP32, INT8, Precision
+from repghost.errors import UsageError, option
 
 if TYPE_CHECKING:
     from calib.integer.program import Program
@@ -44,5 +45,10 @@ def make_programs(subject: Subject, integer: Program, precisions: Sequence[Preci
         wanted = (FP32, *(precision for precision in precisions if not precision.exact))
         return Programs(
             integer, {it.name: float_program(subject.graph, subject.preprocess, it.element) for it in wanted}
+        )
+    if integer.outputs and FP32 in precisions:
+        raise UsageError(
+            f"{subject.name} has {len(integer.outputs)} results, which are compiled in int8 only; give "
+            f"{option('precision', INT8.name)}."
         )
     return Programs(integer, {FP32.name: float_form(integer, subject.preprocess)} if FP32 in precisions else {})

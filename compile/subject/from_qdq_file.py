@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from calib.importer.onnx_file import MAX_FILE_BYTES
-from calib.qdq.writer import CALIBRATION, LABELS, MODEL, QUANTIZATION
+from calib.qdq.writer import CALIBRATION, DETECTION, LABELS, MODEL, QUANTIZATION
 from compile.frontend.qdq_file import read_qdq_as_given
 from compile.ir.qdq_graph import QdqGraph
 from compile.storage.files import sha256
@@ -16,7 +16,8 @@ from compile.subject.noise import unlabelled_noise
 from compile.subject.request import SubjectRequest
 from compile.subject.subject import QuantizedSubject
 from repghost.data import notes_on
-from repghost.errors import UsageError
+from repghost.detection.boxes import BoxRule
+from repghost.errors import UsageError, option
 from repghost.evaluation.classes import match_classes, numbered_labels
 from repghost.hub.download import local_file, source_name
 from repghost.network.spec import model_name, parse_width
@@ -45,6 +46,8 @@ def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
         raise UsageError(
             f"{path} is for {size_text(size)} px, not {asked}; leave the size out, or give a file for {asked} px."
         )
+    if graph.other_outputs:
+        return _with_results(graph, path, name, request)
     classes = graph.shapes[graph.output][1]
     dataset = open_test(request.data, request) if request.data else None
     labels = labels_of(graph, classes)
@@ -53,24 +56,67 @@ def quantized_subject(path: Path, request: SubjectRequest) -> QuantizedSubject:
         dataset = match_classes(dataset, classes, labels, request.class_order)
         labels = dataset.classes
         test = select_test_images(dataset, request.data, graph.preprocess, request)
-    content = read_bounded(local_file(path), MAX_FILE_BYTES)
     return QuantizedSubject(
-        name=name,
-        digest=sha256(content),
-        weights={
-            "kind": KIND,
-            "source": source_name(path),
-            "sha256": sha256(content),
-        },
-        preprocess=graph.preprocess,
+        **_known(graph, path, name, request.seed),
         labels=labels or numbered_labels(classes),
-        calibration=unlabelled_noise(size, request.seed, graph.preprocess.channels),
         test=test,
         unmeasured="" if test else "no labelled pictures were given",
         notes=() if dataset is None else notes_on(dataset),
-        qdq=content,
-        quantization={"config": _json(graph, QUANTIZATION).get("config", {}), "calibration": _json(graph, CALIBRATION)},
     )
+
+
+def _known(graph: QdqGraph, path: Path, name: str, seed: int) -> dict[str, Any]:
+    """Return what is known of every quantized file."""
+    content = read_bounded(local_file(path), MAX_FILE_BYTES)
+    return {
+        "name": name,
+        "digest": sha256(content),
+        "weights": {"kind": KIND, "source": source_name(path), "sha256": sha256(content)},
+        "preprocess": graph.preprocess,
+        "calibration": unlabelled_noise(graph.preprocess.size, seed, graph.preprocess.channels),
+        "qdq": content,
+        "quantization": {
+            "config": _json(graph, QUANTIZATION).get("config", {}), "calibration": _json(graph, CALIBRATION)
+        },
+    }  # fmt: skip
+
+
+def _with_results(graph: QdqGraph, path: Path, name: str, request: SubjectRequest) -> QuantizedSubject:
+    """Return a network with several results: a detector, or maps that only their user understands.
+
+    Raises:
+        UsageError: for labelled images, which cannot judge it here, or a detector whose results do not fit its rule.
+    """
+    if request.data is not None:
+        raise UsageError(
+            f"{path} gives several results and no scores of classes, so {option('data', str(request.data))} cannot "
+            "judge it here; leave it out. 'repghost detect-validate' measures detectors."
+        )
+    rule, labels = rule_of(graph), graph.outputs
+    if rule is not None:
+        labels = labels_of(graph, rule.classes) or numbered_labels(rule.classes)
+    return QuantizedSubject(
+        **_known(graph, path, name, request.seed),
+        labels=labels,
+        test=None,
+        unmeasured="it gives several results and no scores of classes; 'repghost detect-validate' measures detectors",
+        detection=None if rule is None else rule.to_dict(),
+    )
+
+
+def rule_of(graph: QdqGraph) -> BoxRule | None:
+    """Return how the results of a detector become boxes, None where the file is no detector.
+
+    Raises:
+        UsageError: when the rule is damaged, or does not fit the results.
+    """
+    if DETECTION not in graph.metadata:
+        return None
+    rule = BoxRule.from_dict(parse_json(graph.metadata[DETECTION], f"metadata {DETECTION!r}", MAX_LABEL_BYTES))
+    wanted = [(1, channels, rows, columns) for rows, columns, channels in rule.shapes()]
+    if [graph.shapes[name] for name in graph.outputs] != wanted:
+        raise UsageError(f"metadata {DETECTION!r} does not fit the results of the file. Write the file again.")
+    return rule
 
 
 def _name(graph: QdqGraph, path: Path, width: str | None) -> str:

@@ -53,6 +53,7 @@ class _NetworkAndImages:
     test: Images | None  # None: accuracy cannot be measured
     unmeasured: str = ""  # why there is no test set
     notes: tuple[str, ...] = ()  # on how weights and images were read
+    detection: Mapping[str, Any] | None = None  # of a detector: `BoxRule.to_dict()`
 
     @property
     def is_random(self) -> bool:

@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from repghost.errors import IntegrityError, UsageError
-from repghost.exporters.onnx_writer import LOGITS, OnnxGraph
+from repghost.exporters.onnx_writer import LOGITS, RESULT, OnnxGraph
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
 from repghost.graph.shapes import shapes_of
 from repghost.graph.trace import graph_of
@@ -71,6 +71,8 @@ def graph_onnx(
 ) -> onnx.ModelProto:
     """Return any graph as float32 ONNX: "input" float32 [batch, channels, height, width] to "logits" [batch, classes].
 
+    Of several results each is a map [batch, channels, rows, columns].
+
     Args:
         graph: the network.
         size: height and width of the images, in pixels.
@@ -85,10 +87,13 @@ def graph_onnx(
     file = OnnxGraph(shapes)
     for operator in graph.operators:
         _append(file, operator)
-    if not isinstance(graph.operators[-1], Classifier):
+    for result in graph.results:
+        file.node("Identity", f"{result}.identity", (result,), f"{result}{RESULT}")
+    if not graph.results and not isinstance(graph.operators[-1], Classifier):
         file.node("Flatten", f"{graph.output}.flatten", (graph.output,), LOGITS, axis=1)
     shape = (batch, *shapes[INPUT])
-    return file.model(name, shape, shapes[graph.output][0], OPSET, dict(metadata or {}), __version__)
+    results = {f"{result}{RESULT}": shapes[result] for result in graph.results}
+    return file.model(name, shape, results or shapes[graph.output][0], OPSET, dict(metadata or {}), __version__)
 
 
 def to_bytes(model: onnx.ModelProto) -> bytes:

@@ -40,6 +40,7 @@ from repghost.graph.shapes import Shape
 
 IR_VERSIONS = {17: 8, 19: 9, 21: 10}  # by opset, the one that came with it
 LOGITS = "logits"
+RESULT = ".result"  # ends the name of each of several results
 PRODUCER = "repghost"
 BINARY: dict[type, str] = {Add: "Add", Subtract: "Sub", Multiply: "Mul"}
 
@@ -176,24 +177,25 @@ class OnnxGraph:
         self,
         name: str,
         shape: Sequence[int | str],
-        classes: int,
+        results: int | Mapping[str, Shape],
         opset: int,
         metadata: dict[str, str],
         version: str = "",
     ) -> onnx.ModelProto:
-        """Return the file from "input" to "logits", checked by onnx, with the shape of every tensor.
+        """Return the file from "input" to "logits" or several results, checked by onnx, with the shape of every tensor.
 
         Args:
             name: of the graph.
             shape: of the input, float32 [N, C, H, W]; a text is a size that is chosen when the file is used.
-            classes: number of logits.
+            results: number of logits, or the shape of each of several results by name.
             opset: a key of `IR_VERSIONS`.
             metadata: texts to store.
             version: of the program that writes it, where the file should say so.
         """
         image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)
-        logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, (shape[0], classes))
-        body = helper.make_graph(self.nodes, name, [image], [logits], self.initializers)
+        sizes = {LOGITS: (results,)} if isinstance(results, int) else results
+        outputs = [helper.make_tensor_value_info(key, TensorProto.FLOAT, (shape[0], *it)) for key, it in sizes.items()]
+        body = helper.make_graph(self.nodes, name, [image], outputs, self.initializers)
         model = helper.make_model(
             body,
             opset_imports=[helper.make_opsetid("", opset)],

@@ -12,7 +12,7 @@ from repghost.graph.operators import Graph
 
 def graph_digest(graph: Graph) -> str:
     """Return the SHA-256 over a graph's operators and weights, hexadecimal."""
-    digest = hashlib.sha256(f"{graph.channels} {graph.size}".encode())
+    digest = hashlib.sha256(f"{graph.channels} {graph.size}{' '.join(('', *graph.results))}".encode())
     for op in graph.operators:
         digest.update(type(op).__name__.encode())
         for field in fields(op):

@@ -252,11 +252,13 @@ class Graph:
         operators: see above.
         channels: of the input.
         size: height and width of the only input it computes; None where any will do.
+        results: the tensors that are given to the caller, where there are several; the last operator makes the last.
     """
 
     operators: tuple[Operator, ...]
     channels: int
     size: Pair | None = None
+    results: tuple[str, ...] = ()
 
     @property
     def input(self) -> str:
@@ -265,8 +267,13 @@ class Graph:
 
     @property
     def output(self) -> str:
-        """The name of the scores."""
+        """The name of the scores; of several results the last."""
         return self.operators[-1].name
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the tensors that are given to the caller."""
+        return self.results or (self.output,)
 
     def names(self) -> tuple[str, ...]:
         """Return the input's and every operator's name."""
@@ -278,8 +285,8 @@ class Graph:
 
     @cached_property
     def readers(self) -> Counter[str]:
-        """How often each tensor is read; that of the scores by nobody."""
-        return Counter(name for operator in self.operators for name in operator.inputs)
+        """How often each tensor is read: that of the scores by nobody, one of several results by the caller."""
+        return Counter(self.results) + Counter(name for operator in self.operators for name in operator.inputs)
 
     @cached_property
     def fused_adds(self) -> dict[str, Add]:

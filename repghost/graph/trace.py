@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -63,22 +63,31 @@ def check_finite(layer: Layer) -> None:
 
 
 def _operators(model: RepGhostNet) -> Iterator[Operator]:
-    yield _convolution("conv_stem", INPUT, model.conv_stem, relu=True)
+    last = ""
+    for operators in stages_of(model.conv_stem, model.blocks):
+        yield from operators
+        last = operators[-1].name
+    yield GlobalAveragePool("global_pool", last)
+    yield convolution("conv_head", "global_pool", model.conv_head, relu=True)
+    weight, bias = model.classifier.weight, model.classifier.bias
+    yield Classifier("classifier", "conv_head", _array(weight), _array(bias))
+
+
+def stages_of(stem: nn.Module, blocks: Iterable[nn.Module]) -> Iterator[list[Operator]]:
+    """Yield the operators of a fused stem, and of each stage behind it; the last one of each makes its map."""
+    yield [convolution("conv_stem", INPUT, stem, relu=True)]
     last = "conv_stem"
-    for s, stage in enumerate(model.blocks):
+    for s, stage in enumerate(blocks):
         assert isinstance(stage, nn.Sequential)
+        operators: list[Operator] = []
         for b, block in enumerate(stage):
             name = f"blocks.{s}.{b}"
             if isinstance(block, RepGhostBottleneck):
-                operators = list(_bottleneck(name, last, block))
+                operators += _bottleneck(name, last, block)
             else:
-                operators = [_convolution(name, last, block.conv, relu=True)]  # type: ignore[arg-type]
-            yield from operators
+                operators.append(convolution(name, last, block.conv, relu=True))  # type: ignore[arg-type]
             last = operators[-1].name
-    yield GlobalAveragePool("global_pool", last)
-    yield _convolution("conv_head", "global_pool", model.conv_head, relu=True)
-    weight, bias = model.classifier.weight, model.classifier.bias
-    yield Classifier("classifier", "conv_head", _array(weight), _array(bias))
+        yield operators
 
 
 def _bottleneck(name: str, x: str, block: RepGhostBottleneck) -> Iterator[Operator]:
@@ -86,13 +95,13 @@ def _bottleneck(name: str, x: str, block: RepGhostBottleneck) -> Iterator[Operat
     residual: str | None = None if block.shortcut is None else x
     if isinstance(block.shortcut, nn.Sequential):
         depthwise, project = f"{name}.shortcut.depthwise", f"{name}.shortcut.project"
-        yield _convolution(depthwise, x, block.shortcut[0], relu=False)
-        yield _convolution(project, depthwise, block.shortcut[2], relu=False)
+        yield convolution(depthwise, x, block.shortcut[0], relu=False)
+        yield convolution(project, depthwise, block.shortcut[2], relu=False)
         residual = project
     yield from _module(f"{name}.ghost1", x, block.ghost1)
     y = f"{name}.ghost1.cheap"
     if block.conv_dw is not None:
-        yield _convolution(f"{name}.conv_dw", y, block.conv_dw, relu=False)
+        yield convolution(f"{name}.conv_dw", y, block.conv_dw, relu=False)
         y = f"{name}.conv_dw"
     if block.se is not None:
         yield from _squeeze_excite(f"{name}.se", y, block.se)
@@ -104,19 +113,20 @@ def _bottleneck(name: str, x: str, block: RepGhostBottleneck) -> Iterator[Operat
 
 def _module(name: str, x: str, module: RepGhostModule) -> Iterator[Operator]:
     relu = isinstance(module.relu, nn.ReLU)
-    yield _convolution(f"{name}.primary", x, module.primary_conv[0], relu)
-    yield _convolution(f"{name}.cheap", f"{name}.primary", module.cheap_operation, relu)
+    yield convolution(f"{name}.primary", x, module.primary_conv[0], relu)
+    yield convolution(f"{name}.cheap", f"{name}.primary", module.cheap_operation, relu)
 
 
 def _squeeze_excite(name: str, x: str, module: SqueezeExcite) -> Iterator[Operator]:
     yield GlobalAveragePool(f"{name}.pool", x)
-    yield _convolution(f"{name}.reduce", f"{name}.pool", module.conv_reduce, relu=True)
-    yield _convolution(f"{name}.expand", f"{name}.reduce", module.conv_expand, relu=False)
+    yield convolution(f"{name}.reduce", f"{name}.pool", module.conv_reduce, relu=True)
+    yield convolution(f"{name}.expand", f"{name}.reduce", module.conv_expand, relu=False)
     yield Function(f"{name}.gate", f"{name}.expand", HARD_SIGMOID)
     yield Multiply(name, x, f"{name}.gate")
 
 
-def _convolution(name: str, x: str, conv: nn.Module, relu: bool) -> Convolution:
+def convolution(name: str, x: str, conv: nn.Module, relu: bool) -> Convolution:
+    """Return a module's convolution, with a ReLU behind it or none."""
     assert isinstance(conv, nn.Conv2d)
     stride, padding = conv.stride[0], conv.padding[0]
     assert isinstance(padding, int)

@@ -30,7 +30,7 @@ def set_entry(key: str, value: object) -> Callable[[dict[str, Any]], None]:
 MANIFEST_CHANGES: dict[str, Callable[[dict[str, Any]], None]] = {
     "other format": lambda manifest: manifest.update(format="zip"),
     "version 0": lambda manifest: manifest.update(version=0),
-    "future version": lambda manifest: manifest.update(version=2),
+    "future version": lambda manifest: manifest.update(version=3),
     "version as text": lambda manifest: manifest.update(version="1"),
     "no files": lambda manifest: manifest.pop("files"),
     "files as list": lambda manifest: manifest.update(files=[]),

@@ -238,6 +238,7 @@ def movement_cases() -> list[Case]:
         kind = (_concat_case, _crop_case, _upsample_case, _shuffle_case)[seed % 4]
         cases.append(kind(height=height, width=width, seed=seed, **row))
     cases += [_dequantize_case(classes, seed) for seed, classes in enumerate((1, 2, 7, 10, 33))]
+    cases += [_result_case(*sizes) for sizes in ((5, 3, 7, 1), (2, 9, 24, 0))]
     return [*cases, _max_pool_by_hand(), _upsample_by_hand(), _shuffle_by_hand()]
 
 
@@ -599,6 +600,14 @@ def _dequantize_case(classes: int, seed: int) -> Case:
     x = Tensor("x", 1, 1, classes, QParams(0.037, (-128, 3, 127)[seed % 3]))
     operator = Dequantize("y", x, replace(x, name="y"))
     return Case(f"{classes} int8 scores", operator, {"x": values_of("random", x, np.random.default_rng(seed))})
+
+
+def _result_case(height: int, width: int, channels: int, halo: int) -> Case:
+    """Return a map as one of several results; its numbers have no border between rows."""
+    x = Tensor("x", height, width, channels, QParams(0.037, (-128, 3, 127)[channels % 3]))
+    operator = Dequantize("y", x, replace(x, name="y"))
+    values = values_of("random", x, np.random.default_rng(channels))
+    return Case(f"result {x.shape}, halo {halo}", operator, {"x": values}, halos={"x": halo})
 
 
 # -- shapes and numbers ------------------------------------------------------------------------------------------------

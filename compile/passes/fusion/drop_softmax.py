@@ -12,6 +12,8 @@ BEHIND = (QUANTIZE, DEQUANTIZE, "Identity")
 
 def drop_softmax(graph: QdqGraph) -> QdqGraph:
     """Make what a last Softmax over the classes reads the output; what quantizes probabilities goes with it."""
+    if graph.other_outputs:
+        return graph
     behind = set[str]()
     node = graph.producers.get(graph.output)
     while node is not None and node.operator in BEHIND and len(graph.consumers.get(node.output, ())) < 2:

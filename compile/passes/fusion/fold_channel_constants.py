@@ -70,7 +70,7 @@ def _line(graph: QdqGraph, node: Node) -> _Line | None:
     if stored.count(True) != 1 or (node.operator == "Div" and stored[0]):
         return None
     source, constant = (node.inputs[1], node.inputs[0]) if stored[0] else node.inputs
-    if source in graph.qparams and graph.constants[constant].size == 1 and node.output != graph.output:
+    if source in graph.qparams and graph.constants[constant].size == 1 and node.output not in graph.outputs:
         return None
     values = _per_channel(graph.constants[constant], graph.shapes[source], graph.shapes[node.output])
     if values is None or (node.operator == "Div" and not values.all()):

@@ -126,7 +126,7 @@ def _has_sizes_of(graph: QdqGraph, function: _Function, output: str) -> bool:
 def _is_averaged(graph: QdqGraph, tensor: str) -> bool:
     """Return whether averages read a tensor, and besides them only what is a function itself."""
     operators = {node.operator for node in graph.consumers.get(tensor, ())}
-    return bool(operators & set(SPELLINGS)) and operators <= {*SPELLINGS, *FUNCTIONS} and tensor != graph.output
+    return bool(operators & set(SPELLINGS)) and operators <= {*SPELLINGS, *FUNCTIONS} and tensor not in graph.outputs
 
 
 def _covering(values: Floats) -> QParams:
@@ -144,7 +144,7 @@ def _table_node(node: Node, source: str | None) -> Node:
 
 def _without_dead_nodes(graph: QdqGraph) -> QdqGraph:
     """Drop nodes whose result nobody reads."""
-    needed = {graph.output}
+    needed = {*graph.outputs}
     kept = []
     for node in reversed(graph.nodes):
         if node.output in needed:

@@ -34,7 +34,7 @@ def _nodes_before(graph: QdqGraph, node: Node) -> tuple[Node, Node] | None:
         return None
     kept = graph.qparams.get(first.inputs[0])
     between = (first.output, turn.output)
-    alone = all(graph.only_consumer(name) is not None and name != graph.output for name in between)
+    alone = all(graph.only_consumer(name) is not None and name not in graph.outputs for name in between)
     same = all(graph.qparams.get(name) in (None, kept) for name in between)
     return (first, turn) if alone and same and first.inputs[0] in graph.qparams else None
 

@@ -30,13 +30,13 @@ def fold_views(graph: QdqGraph) -> QdqGraph:
         source, output = node.inputs[0] if node.inputs else "", node.output
         if node.operator not in VIEWS or not _same_order(graph, node):
             made[output] = node
-        elif output != graph.output and graph.qparams.get(output) in (None, graph.qparams.get(source)):
+        elif output not in graph.outputs and graph.qparams.get(output) in (None, graph.qparams.get(source)):
             names[output] = source
             readers[source] += readers.get(output, 0) - 1
         elif source in made and source not in graph.qparams and readers[source] == 1:
             made[output] = replace(made.pop(source), output=output)
             shapes[output] = shapes[source]
-        elif source in graph.qparams and output == graph.output:
+        elif source in graph.qparams and output in graph.outputs:
             made[output] = Node(node.name, DEQUANTIZE_SCORES, (source,), output)
         elif source in graph.qparams and output in graph.qparams:
             made[output] = Node(node.name, REQUANTIZE, (source,), output)

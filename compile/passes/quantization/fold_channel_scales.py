@@ -62,7 +62,7 @@ def _same_steps(graph: QdqGraph, quantizer: Node, dequantizers: tuple[Node, ...]
     scales = graph.constants[quantizer.inputs[1]]
     return all(
         node.operator == DEQUANTIZE
-        and node.output != graph.output
+        and node.output not in graph.outputs
         and np.array_equal(graph.constants[node.inputs[1]], scales)
         and _zero_point(graph, node) == _zero_point(graph, quantizer)
         for node in dequantizers

@@ -96,11 +96,9 @@ def _drop_dequantize(graph: QdqGraph) -> QdqGraph:
         and graph.constants[node.inputs[1]].size == 1
         and _at_most_widest(graph.qparams[node.inputs[0]]) == _params(graph, node)
     }
-    scores = names.pop(graph.output, None)
+    scores = {name: names.pop(name) for name in graph.outputs if name in names}
     kept = [
-        node
-        if scores is None or node.output != graph.output
-        else Node(node.name, DEQUANTIZE_SCORES, (scores,), node.output)
+        Node(node.name, DEQUANTIZE_SCORES, (scores[node.output],), node.output) if node.output in scores else node
         for node in graph.nodes
         if node.output not in names
     ]

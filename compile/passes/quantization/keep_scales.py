@@ -31,7 +31,7 @@ def keep_scales(graph: QdqGraph) -> QdqGraph:
             nodes.append(node)
             continue
         given = {qparams[name] for name in maps}
-        if node.output not in qparams and node.output != graph.output and len(given) == 1:
+        if node.output not in qparams and node.output not in graph.outputs and len(given) == 1:
             qparams[node.output] = given.pop()
         wanted = qparams.get(node.output)
         renamed: dict[str, str] = {}

@@ -17,7 +17,7 @@ def merge_quantization(graph: QdqGraph) -> QdqGraph:
     kept: list[Node] = []
     for node in graph.nodes:
         (node,) = rename_inputs([node], names)
-        if node.operator in (QUANTIZE, DEQUANTIZE) and node.output != graph.output:
+        if node.operator in (QUANTIZE, DEQUANTIZE) and node.output not in graph.outputs:
             same = first.setdefault(_identity(graph, node), node.output)
             if same != node.output:
                 names[node.output] = same

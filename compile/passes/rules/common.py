@@ -64,8 +64,17 @@ def misfit(node: Node, other: Tensor, x: Tensor, output: Tensor) -> Refusal | No
 
 
 def is_logits(graph: QdqGraph, node: Node) -> bool:
-    """Return whether a node writes the network's output in float."""
-    return node.output == graph.output and node.output not in graph.qparams
+    """Return whether a node writes a result of the network in float."""
+    return node.output in graph.outputs and node.output not in graph.qparams
+
+
+def unquantized_result(graph: QdqGraph) -> Refusal | None:
+    """Return a refusal of a result in float where a network has several: each of them is quantized."""
+    if not graph.other_outputs:
+        return None
+    return Refusal(
+        f"the network has {len(graph.outputs)} results; put QuantizeLinear and DequantizeLinear before each of them"
+    )
 
 
 def exceeds_int32(largest: int, multiplier: NDArray[np.float32]) -> Refusal | None:

@@ -16,7 +16,7 @@
 
 #define MANIFEST "manifest.json"
 #define FORMAT "repghost-bundle"
-enum { MANIFEST_VERSION = 1, NAME_LIMIT = 64 };
+enum { MANIFEST_VERSION = 1, RESULTS_VERSION = 2, NAME_LIMIT = 64 }; /* the second of networks with several results */
 static const size_t manifest_limit = 1 << 20, file_limit = (size_t)1 << 30;
 
 void stop(int code, const char *format, ...) {
@@ -140,9 +140,10 @@ int check_bundle(const char *folder) {
   const struct json *files = json_member(manifest, "files");
   if (!format || format->kind != JSON_STRING || strcmp(format->string, FORMAT))
     stop(EXIT_INTEGRITY, MANIFEST ": format is not \"" FORMAT "\"");
-  if (!version || version->kind != JSON_NUMBER || version->number != MANIFEST_VERSION)
-    stop(EXIT_INTEGRITY, MANIFEST ": this runner reads version %d only; take the runner that lies in the bundle",
-         MANIFEST_VERSION);
+  if (!version || version->kind != JSON_NUMBER ||
+      (version->number != MANIFEST_VERSION && version->number != RESULTS_VERSION))
+    stop(EXIT_INTEGRITY, MANIFEST ": this runner reads versions %d and %d only; take the runner that lies in the bundle",
+         MANIFEST_VERSION, RESULTS_VERSION);
   if (!files || files->kind != JSON_OBJECT || !json_member(files, MODEL_FILE))
     stop(EXIT_INTEGRITY, MANIFEST ": files does not name " MODEL_FILE);
   int count = 0;

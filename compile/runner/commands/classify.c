@@ -10,10 +10,6 @@
 #include "commands/measure.h"
 #include "bundle/text.h"
 
-struct labels {
-  const char **lines; /* [classes + 1], where each name begins; one name a line */
-};
-
 /* A class without a name has an empty one. */
 static const char **find_lines(struct file file, int classes) {
   const char *at = (const char *)file.data, *end = at + file.size;
@@ -26,11 +22,16 @@ static const char **find_lines(struct file file, int classes) {
   return lines;
 }
 
+struct labels *read_labels(const char *folder, int classes) {
+  struct labels *labels = allocate(sizeof *labels);
+  labels->lines = find_lines(read_file(join(folder, "labels.txt"), 1 << 24, EXIT_INTEGRITY), classes);
+  return labels;
+}
+
 struct classifier new_classifier(const struct model *model, const char *command, const char *folder, int top,
                                  int32_t most_pixels) {
   struct classifier c = {.model = model, .command = command, .top = top, .most_pixels = most_pixels};
-  c.labels = allocate(sizeof *c.labels);
-  c.labels->lines = find_lines(read_file(join(folder, "labels.txt"), 1 << 24, EXIT_INTEGRITY), model->classes);
+  c.labels = read_labels(folder, model->classes);
   c.rgb = allocate(picture_bytes(model));
   c.logits = allocate((size_t)model->classes * sizeof *c.logits);
   c.ranked = allocate((size_t)model->classes * sizeof *c.ranked);
@@ -45,7 +46,7 @@ static int by_rank(const void *left, const void *right) {
   return l->logit < r->logit ? 1 : -1;
 }
 
-static void print_label(const struct labels *labels, int index) {
+void print_label(const struct labels *labels, int index) {
   const char *at = labels->lines[index], *end = labels->lines[index + 1];
   print_string(at, (size_t)(end - at) - (end > at && end[-1] == '\n'));
 }

@@ -9,6 +9,16 @@ struct ranked {
   int index; /* of the class */
 };
 
+struct labels {
+  const char **lines; /* [classes + 1], where each name begins; one name a line */
+};
+
+/* Reads labels.txt of a bundle. */
+struct labels *read_labels(const char *folder, int classes);
+
+/* Prints the name of a class as a JSON string. */
+void print_label(const struct labels *labels, int index);
+
 struct classifier {
   const struct model *model;
   const char *command; /* as it stands in the output: "classify" or "watch" */

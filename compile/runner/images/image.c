@@ -84,17 +84,27 @@ static const char *prepare(const struct model *model, const struct pixels *pixel
   return prepare_picture(model, &picture, rgb);
 }
 
+/* Takes the bytes of a picture that is prepared already: of one channel, each pixel becomes three equal bytes. */
+static const char *take_prepared(const struct model *model, const uint8_t *rgb, struct pixels *pixels) {
+  size_t count = (size_t)model->width * (size_t)model->height;
+  *pixels = (struct pixels){model->width, model->height, malloc(count * 3)};
+  if (!pixels->rgb) return "there is not enough memory to read it";
+  for (size_t i = 0; i < count * 3; i++) pixels->rgb[i] = rgb[model->channels == 3 ? i : i / 3];
+  return NULL;
+}
+
+/* Leaves the picture itself in `pixels`; nothing is allocated where there is a problem. */
 static const char *to_network(const struct model *model, const struct file *file, const char *path,
-                              int32_t most_pixels, uint8_t *rgb) {
-  struct pixels pixels = {0, 0, NULL};
+                              int32_t most_pixels, uint8_t *rgb, struct pixels *pixels) {
   size_t prepared = picture_bytes(model);
   const char *problem = NULL;
   int encoded = is_encoded(file->data, file->size);
   if (encoded || (is_ppm(file) && file->size != prepared)) {
-    problem = encoded ? decode(file->data, file->size, most_pixels, &pixels) : read_ppm(file, most_pixels, &pixels);
-    if (!problem) problem = prepare(model, &pixels, rgb), free(pixels.rgb);
+    problem = encoded ? decode(file->data, file->size, most_pixels, pixels) : read_ppm(file, most_pixels, pixels);
+    if (!problem && (problem = prepare(model, pixels, rgb))) free(pixels->rgb);
   } else if (file->size == prepared) {
     memcpy(rgb, file->data, prepared);
+    problem = take_prepared(model, rgb, pixels);
   } else {
     return sentence("%s is no picture that can be read: JPEG, PNG, binary PPM or PGM, or %zu raw bytes (%d x %d, %s)",
                     path, prepared, model->width, model->height, model->channels == 1 ? "grey" : "RGB");
@@ -102,11 +112,20 @@ static const char *to_network(const struct model *model, const struct file *file
   return problem ? sentence("%s is no picture that can be read: %s", path, problem) : NULL;
 }
 
-const char *load_picture(const struct model *model, const char *path, int32_t most_pixels, uint8_t *rgb) {
+const char *load_pixels(const struct model *model, const char *path, int32_t most_pixels, uint8_t *rgb,
+                        struct pixels *pixels) {
   struct file file;
+  *pixels = (struct pixels){0, 0, NULL};
   const char *problem = try_read_file(path, file_limit(most_pixels), &file);
   if (problem) return problem;
-  problem = to_network(model, &file, path, most_pixels, rgb);
+  problem = to_network(model, &file, path, most_pixels, rgb, pixels);
   free(file.data);
+  return problem;
+}
+
+const char *load_picture(const struct model *model, const char *path, int32_t most_pixels, uint8_t *rgb) {
+  struct pixels pixels;
+  const char *problem = load_pixels(model, path, most_pixels, rgb, &pixels);
+  if (!problem) free(pixels.rgb);
   return problem;
 }

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "images/decode.h"
 #include "inference/model.h"
 
 /* Resizes and crops a picture in memory. Returns null, or what is wrong with it. */
@@ -13,5 +14,10 @@ const char *prepare_picture(const struct model *model, const struct rg_picture *
  * training, or takes the raw bytes of a picture that is prepared already. `rgb` is uint8 [height][width][channels] of the network.
  * Returns null, or a sentence that names the file and what is wrong with it; it lasts until the next call. */
 const char *load_picture(const struct model *model, const char *path, int32_t most_pixels, uint8_t *rgb);
+
+/* The same, and the picture itself as it was before, whose pixels are given back with free; a picture that is prepared
+ * already is its own. */
+const char *load_pixels(const struct model *model, const char *path, int32_t most_pixels, uint8_t *rgb,
+                        struct pixels *pixels);
 
 #endif

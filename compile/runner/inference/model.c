@@ -14,7 +14,7 @@ static void *symbol(void *library, const char *name) {
 }
 
 static int positive(const struct json *value) {
-  if (!value || value->kind != JSON_NUMBER || value->number < 1 || value->number > 1 << 20)
+  if (!value || value->kind != JSON_NUMBER || value->number < 1 || value->number > 1 << 26)
     stop(EXIT_INTEGRITY, "model.so describes itself wrongly: input or classes is missing");
   return (int)value->number;
 }
@@ -44,7 +44,9 @@ struct model load_model(const char *path, const char *variant, int threads) {
   void *library = loader_open(path, &problem);
   if (!library) stop(EXIT_UNSUPPORTED, "cannot load %s: %s", path, problem);
   int abi = ((int (*)(void))symbol(library, "rg_abi"))();
-  if (abi != RG_ABI) stop(EXIT_INTEGRITY, "model.so has interface version %d, this runner knows %d", abi, RG_ABI);
+  if (abi != RG_ABI && abi != RG_ABI_RESULTS)
+    stop(EXIT_INTEGRITY, "model.so has interface version %d, this runner knows %d and %d", abi, RG_ABI, RG_ABI_RESULTS);
+  model.several = abi == RG_ABI_RESULTS;
   model.info = ((const char *(*)(void))symbol(library, "rg_info"))();
   model.variant = (const char *(*)(void))symbol(library, "rg_variant");
   *(void **)&model.prepare_bytes = symbol(library, "rg_prepare_bytes");

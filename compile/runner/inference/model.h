@@ -9,7 +9,9 @@
 #include "repghost.h"
 
 struct model {
-  int height, width, channels, classes;
+  int height, width, channels;
+  int classes; /* how many numbers it gives */
+  int several; /* whether they are those of several results, not scores of classes */
   const char *info; /* the JSON text of rg_info */
   const char *(*variant)(void);
   size_t (*prepare_bytes)(const struct rg_picture *);

@@ -4,6 +4,7 @@
  *   RG_STEPS, RG_UNITS         how many steps, and the units of work of each
  *   RG_WORKSPACE_BYTES         scratch memory of one inference
  *   RG_INFO                    the JSON text of rg_info
+ *   RG_NETWORK_ABI             RG_ABI, or RG_ABI_RESULTS of a network with several results
  *   RG_RULE, RG_HEIGHT, RG_WIDTH, RG_CHANNELS, RG_RESIZE_HEIGHT, RG_RESIZE_WIDTH, RG_CUBIC
  *                              how pictures are prepared, see prepare.c
  *   RG_VARIANTS(X)             X(name, step function, weights, needed RG_CPU_* bits), from the plainest to the fastest
@@ -64,7 +65,7 @@ static int equal(const char *left, const char *right) {
   return *left == *right;
 }
 
-EXPORT int rg_abi(void) { return RG_ABI; }
+EXPORT int rg_abi(void) { return RG_NETWORK_ABI; }
 
 EXPORT const char *rg_info(void) { return RG_INFO; }
 

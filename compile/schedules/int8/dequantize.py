@@ -1,4 +1,4 @@
-"""Scores of a file that quantizes them: int8 to float."""
+"""Results of a file that quantizes them: int8 to float."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import numpy as np
 from calib.integer.program import Dequantize
 from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
-from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
+from compile.schedules.base import NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 
 
 def schedule_dequantize(operator: AnyOperator, context: Context) -> MaybeScheduled:
-    """Schedule the last operator of a file with quantized scores; None for anything else."""
+    """Schedule an operator that makes a result of integers; None for anything else."""
     if not isinstance(operator, Dequantize):
         return None
+    if operator.start or operator.output.height * operator.output.width > 1:
+        return _schedule_map(operator, context)
     source, classes = context.place(operator.input), operator.output.channels
     frame = KernelFrame(operator.name, 1, 1)
     kernel = frame.kernel
@@ -27,5 +29,32 @@ def schedule_dequantize(operator: AnyOperator, context: Context) -> MaybeSchedul
         offsets=(source.offset,),
         units=1,
         scalars=(operator.input.qparams.zero_point,),
+        constants=np.float32(operator.input.qparams.scale).tobytes(),
+    )
+
+
+def _schedule_map(operator: Dequantize, context: Context) -> Scheduled:
+    """Schedule a result that is a map, or not the first: [height, width, channels] numbers from `start` on, by rows."""
+    source, output = context.place(operator.input), operator.output
+    frame = KernelFrame(operator.name, 1, 2, operator.input.element)
+    kernel, (zero_point, start) = frame.kernel, frame.scalars
+    scale = kernel.bind(frame.constants("float32").load(0), "scale")
+    with (
+        kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
+        kernel.loop(output.width, name="x") as x,
+        kernel.loop(output.channels, name="channel") as channel,
+    ):
+        steps = tir.cast(
+            frame.tensors[0].load(source.origin + row * source.pitch + x * source.pixel + channel), tir.INDEX
+        )
+        number = tir.cast(tir.cast(steps - zero_point, "int32"), "float32") * scale
+        kernel.store(frame.logits, start + (row * output.width + x) * output.channels + channel, number)
+    return Scheduled(
+        function=kernel.finish(),
+        name=f"rg_{NAMES[operator.input.element]}_dequantize_{output.height}x{output.width}_c{output.channels}"
+        f"__{context.isa.name}",
+        offsets=(source.offset,),
+        units=output.height,
+        scalars=(operator.input.qparams.zero_point, operator.start),
         constants=np.float32(operator.input.qparams.scale).tobytes(),
     )

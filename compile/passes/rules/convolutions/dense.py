@@ -16,6 +16,7 @@ from compile.passes.rules.common import (
     layer_output,
     settle_dead_channels,
     tensor_of,
+    unquantized_result,
 )
 from compile.passes.rules.geometry import Geometry, shape_misfit
 
@@ -45,6 +46,8 @@ def dense_operator(
     layer = IntegerLayer(node.name, np.ascontiguousarray(weight), bias, scales, x.qparams)
     epilogue: Epilogue
     if is_logits(graph, node):
+        if refusal := unquantized_result(graph):
+            return refusal
         if node.bounds != (-np.inf, np.inf) or node.residual is not None or (y.height, y.width) != (1, 1):
             return Refusal("the scores are the plain result of the last layer: no activation, no add, no map")
         epilogue, start = lower_logits(layer)

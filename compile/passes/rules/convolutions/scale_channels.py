@@ -16,6 +16,7 @@ from compile.passes.rules.common import (
     layer_output,
     settle_dead_channels,
     tensor_of,
+    unquantized_result,
 )
 
 UNIT = 64  # the weight that stands for the factor; the offset is rounded to 1/64 of a step of the input
@@ -42,6 +43,8 @@ def scale_channels(graph: QdqGraph, node: Node) -> RuleResult:
         layer = settle_dead_channels(layer, y.qparams.scale)
         epilogue, start = lower_depthwise(layer, layer_output(graph, node))
         return DepthwiseConv2d(node.name, x, y, layer.weight, start, (1, 1), (0, 0), epilogue)
+    if refusal := unquantized_result(graph):
+        return refusal
     if (y.height, y.width) != (1, 1) or y.channels > MOST_SCORES or node.bounds != (-np.inf, np.inf):
         return Refusal(f"the scores are one plain value for each of up to {MOST_SCORES} classes")
     layer = replace(layer, weight=np.diag(weight.reshape(-1))[:, None, None, :])  # [O, 1, 1, I]
