@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from calib.importer.open_network import FloatNetwork
 from calib.ptq.search_settings import SearchImages, Trial, search_settings
@@ -27,7 +29,11 @@ from repghost.api.quantized import QuantizedNetwork
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
 from repghost.data.base import notes_on_calibration
+from repghost.detection.checkpoint import is_detector, read_detector
+from repghost.detection.graph import graph_of_detector
+from repghost.detection.ssdlite import SSDLite
 from repghost.errors import UsageError, option
+from repghost.network.spec import model_name
 from repghost.sizes import Size
 
 MAX_DROP = 0.3  # points of top-1 that a search allows
@@ -57,7 +63,8 @@ def quantize(
     """Return a network in int8 with scales that images choose; the float network stays as it is.
 
     Args:
-        network: a torch module, a checkpoint, a float ONNX file, or "timm:NAME" with weights.
+        network: a torch module, a checkpoint, also of a detector (ssdlite), a float ONNX file, or "timm:NAME" with
+            weights.
         data: images, with labels or without: a split of `repghost.open_dataset`, a folder, paths, PIL images, arrays,
             tensors, or a DataLoader.
         config: a `repghost.QuantConfig`, its dictionary or JSON file; None: the policy's defaults.
@@ -89,12 +96,20 @@ def quantize(
         raise UsageError(
             f"{option('max_drop')} and {option('held_out')} belong to {option('algorithm', AUTO)}, which is not given."
         )
-    opened = open_float(network, preprocess, labels, weights, size, width)
+    detector = isinstance(network, str | os.PathLike) and is_detector(Path(network))
+    if detector:
+        refuse_without_effect(preprocess=preprocess, labels=labels, weights=weights, size=size, width=width)
+        if algorithm == AUTO:
+            raise UsageError(f"{option('algorithm', AUTO)} judges by classes of pictures, and a detector gives boxes.")
+    opened = (
+        open_detector(Path(str(network))) if detector else open_float(network, preprocess, labels, weights, size, width)
+    )
     found = calibration_images(opened, data, images, seed, pixels, class_order, progress)
     opened = _labelled(opened, found)
     warn_of(notes_on_calibration(found.images.images), found.broken)
     notes = (*opened.notes, *found.notes)
-    source = Source(found.labels, opened.digest, {**found.images.origin, "broken": len(found.broken)})
+    calibration = {**found.images.origin, "broken": len(found.broken)}
+    source = Source(found.labels, opened.digest, calibration, opened.detection)
     if algorithm == AUTO:
         allowed = MAX_DROP if max_drop is None else max_drop
         held = held_out_images(found, opened, held_out, seed)
@@ -104,6 +119,42 @@ def quantize(
             opened.name, opened.graph, found.images.images, opened.preprocess, settings, source, done
         )
     return QuantizedNetwork(opened, result, settings, found.images, notes=notes)
+
+
+def open_detector(path: Path) -> FloatNetwork:
+    """Return a light detector as a float network with several results.
+
+    Raises:
+        UsageError: when it cannot be read, or its kind is not for boards.
+    """
+    detector = read_detector(path)
+    if not isinstance(detector.model, SSDLite):
+        raise UsageError(
+            f"{path} is a {detector.recipe.kind}, which is for large machines and is not quantized; train one with "
+            f"{option('detector', 'ssdlite')}."
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return FloatNetwork(
+        name=f"ssdlite_{model_name(detector.recipe.width)}",
+        digest=digest,
+        origin={"kind": "file", "source": path.name, "sha256": digest},
+        graph=graph_of_detector(detector.model),
+        classes=len(detector.categories),
+        labels=tuple(category.name for category in detector.categories),
+        preprocess=detector.model.preprocess,
+        detection=detector.model.rule.to_dict(),
+    )
+
+
+def refuse_without_effect(**given: object) -> None:
+    """Refuse what a detector's file says itself.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"{option(name)} has no effect on a detector, whose file says it; leave it out.")
 
 
 def _labelled(network: FloatNetwork, found: Calibration) -> FloatNetwork:

@@ -37,7 +37,7 @@ from repghost.api.shown.html import page, table
 from repghost.api.shown.progress import Progress
 from repghost.api.shown.results import Comparison
 from repghost.data.images.preprocess import Preprocess
-from repghost.errors import ONNX_SUFFIXES, not_onnx
+from repghost.errors import ONNX_SUFFIXES, UsageError, not_onnx
 from repghost.evaluation.accuracy import BATCH
 from repghost.evaluation.classes import numbered_labels
 from repghost.evaluation.predictor import Predictor
@@ -95,6 +95,8 @@ class QuantizedNetwork:
 
         Args:
             images: uint8 [N, height, width, channels], as `preprocess.apply` gives them.
+
+        Of a detector they are the numbers of all its results.
         """
         parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
         found = [self._network(torch.from_numpy(self.preprocess.normalize(part))).numpy() for part in parts]
@@ -106,7 +108,13 @@ class QuantizedNetwork:
         return SimulatedNetwork(graph, spec) if float_parts(graph, spec) else ExactNetwork(graph, spec)
 
     def as_predictor(self) -> Predictor:
-        """Return the network as a function from images to logits, for `repghost.evaluate`."""
+        """Return the network as a function from images to logits, for `repghost.evaluate`.
+
+        Raises:
+            UsageError: of a detector, which gives boxes.
+        """
+        if self.network.graph.results:
+            raise UsageError(f"{self.name} is a detector; measure it with repghost.evaluate_detector.")
         exact = isinstance(self._network, ExactNetwork)
         return Predictor(
             name=f"{self.name} int8",

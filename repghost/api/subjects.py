@@ -16,6 +16,7 @@ from repghost.api.accepted.sources import SetSource, open_source
 from repghost.api.evaluation import checked_batch
 from repghost.api.quantized import QuantizedNetwork
 from repghost.data import MissingSplitError, notes_on
+from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes
 
 
@@ -53,9 +54,13 @@ def subject_of(
         "test": test,
         "unmeasured": "" if test else "no labelled pictures were given",
         "notes": tuple(dict.fromkeys((*network.notes, *notes))),
+        "detection": network.network.detection,
     }
     content = serialize(network.quantized.onnx)
-    if network.trained and not as_float:  # its float form is no network that anybody trained
+    results = bool(network.network.graph.results)
+    if results and as_float:
+        raise UsageError(f"{network.name} gives several results, which bundles for Jetson do not have.")
+    if (network.trained or results) and not as_float:  # its float form is not compiled, or nobody trained it
         origin = {**network.calibration.origin, "pictures": len(network.calibration.labels)}
         quantization = {"config": network.config.to_dict(), "calibration": origin}
         return QuantizedSubject(qdq=content, quantization=quantization, **known)

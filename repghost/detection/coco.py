@@ -167,6 +167,17 @@ def _check_files(images: Path, annotations: Path) -> None:
         raise UsageError(f"{annotations}: {size} bytes are more than the {MAX_FILE_BYTES} annotations may have.")
 
 
+def image_paths(folder: Path, split: str) -> list[Path]:
+    """Return the files of the images of a split that has objects, in the order of their numbers.
+
+    Raises:
+        UsageError: as `open_coco`.
+    """
+    dataset = open_coco(folder, split, masks=False)
+    numbers = [dataset.ids[place] for place in dataset.trainable()]
+    return [Path(dataset.root) / dataset.coco.imgs[number]["file_name"] for number in numbers]
+
+
 def open_coco(folder: Path, split: str, masks: bool) -> CocoImages:
     """Open a split of COCO's layout: `annotations/instances_<split>.json` and the images in `<split>/`.
 

@@ -1,4 +1,4 @@
-"""RetinaNet and Mask R-CNN of torchvision with a RepGhostNet behind their feature pyramids."""
+"""RetinaNet, Mask R-CNN and SSD of torchvision with a RepGhostNet as their backbone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
 from repghost.data.images.known_transforms import IMAGENET_MEAN, IMAGENET_STD
+from repghost.detection.boxes import MOST_CLASSES
 from repghost.detection.pyramid import PYRAMID_CHANNELS, PyramidBackbone, features_of, fuse_features
+from repghost.detection.ssdlite import SSDLite, fuse_ssdlite
 from repghost.errors import UsageError, unknown_value
 from repghost.network.model import RepGhostNet
 
@@ -24,11 +26,11 @@ def build_detector(
     """Return a detector with random heads; in training it maps (images, targets) to losses, else to detections.
 
     Args:
-        kind: "retinanet", strides 8 to 128, or "maskrcnn", strides 4 to 64.
+        kind: "retinanet", strides 8 to 128, "maskrcnn", strides 4 to 64, or "ssdlite", strides 8 to 128.
         model: the backbone, whose weights are shared; its tail and classifier are left out.
         classes: kinds of objects; labels are 1 to `classes`, 0 is background in both detectors.
-        min_size: short side of the images as the network sees them, in pixels.
-        max_size: limit of their long side.
+        min_size: short side of the images as the network sees them, in pixels; both sides of ssdlite.
+        max_size: limit of their long side; ssdlite has none.
         options: further arguments of torchvision's detector.
 
     Raises:
@@ -36,6 +38,10 @@ def build_detector(
     """
     if not 1 <= classes <= MAX_CLASSES:
         raise UsageError(f"a detector has 1 to {MAX_CLASSES} classes, not {classes}.")
+    if kind == "ssdlite":
+        if classes > MOST_CLASSES:
+            raise UsageError(f"ssdlite has at most {MOST_CLASSES} classes, not {classes}.")
+        return SSDLite(model, classes, min_size, **options)
     sizes: dict[str, Any] = {
         "min_size": min_size,
         "max_size": max_size,
@@ -55,7 +61,7 @@ def build_detector(
         anchors = AnchorGenerator(tuple((base,) for base in (32, 64, 128, 256, 512)), ((0.5, 1.0, 2.0),) * 5)
         pooled = {"box_roi_pool": _roi_align(7), "mask_roi_pool": _roi_align(14)}
         return MaskRCNN(backbone, classes + 1, rpn_anchor_generator=anchors, **{**pooled, **sizes})
-    raise unknown_value("detector", kind, ("retinanet", "maskrcnn"))
+    raise unknown_value("detector", kind, ("retinanet", "maskrcnn", "ssdlite"))
 
 
 def _roi_align(size: int) -> nn.Module:
@@ -71,6 +77,8 @@ def fuse_detector(detector: nn.Module) -> nn.Module:
     Raises:
         UsageError: when the detector is in training mode.
     """
+    if isinstance(detector, SSDLite):
+        return fuse_ssdlite(detector)
     fused = copy.deepcopy(detector)
     backbone: Any = fused.backbone
     backbone.body = fuse_features(backbone.body)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from repghost.data.images.decode import ImageError
 from repghost.detection.coco import CocoImages
+from repghost.detection.intervals import FIFTY, Resampled, precisions, resample, tallies_of
 from repghost.distributed.ranks import Ranks
 
 MASK_THRESHOLD = 0.5  # of a mask's probability, as Mask R-CNN's authors
@@ -42,22 +42,26 @@ class Scores:
     boxes: Precision
     masks: Precision | None
     broken: tuple[str, ...]  # images that could not be decoded; they count as images without detections
+    classes: tuple[tuple[str, float | None], ...] = ()  # AP of boxes at an overlap of 0.5 by name; None without objects
+    resampled: Resampled | None = None  # of boxes, where it was asked for
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module,
+    model: Callable[[list[torch.Tensor]], list[dict[str, torch.Tensor]]],
     dataset: CocoImages,
     ranks: Ranks | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    resamples: int = 0,
 ) -> Scores:
     """Run a detector on every image of a split; the processes share the images.
 
     Args:
-        model: in evaluation mode.
+        model: a detector in evaluation mode, or what gives boxes as one does.
         dataset: with masks, where the detector gives masks and they shall be evaluated.
         ranks: this process among those of torchrun.
         progress: wraps the loop.
+        resamples: how often images are drawn with replacement, for intervals; 0 for none.
     """
     ranks = ranks or Ranks()
     detections: list[dict[str, Any]] = []
@@ -73,9 +77,20 @@ def evaluate(
     everything = [row for part in ranks.gather(detections) for row in part]
     messages = tuple(message for part in ranks.gather(broken) for message in part)
     kinds = ["bbox", "segm"] if dataset.masks and (not everything or "segmentation" in everything[0]) else ["bbox"]
-    figures = [_precision(dataset, everything, kind) for kind in kinds]
-    objects = sum(not row.get("iscrowd", 0) for row in dataset.coco.dataset["annotations"])
-    return Scores(len(dataset), objects, figures[0], figures[1] if len(figures) > 1 else None, messages)
+    evaluators = [_evaluator(dataset, everything, kind) for kind in kinds]
+    figures = [_precision(evaluator) for evaluator in evaluators]
+    tallies = tallies_of(evaluators[0])
+    by_class = precisions(tallies, np.arange(len(dataset)))[:, FIFTY]
+    names = [dataset.coco.cats[number]["name"] for number in evaluators[0]._paramsEval.catIds]
+    return Scores(
+        pictures=len(dataset),
+        objects=sum(not row.get("iscrowd", 0) for row in dataset.coco.dataset["annotations"]),
+        boxes=figures[0],
+        masks=figures[1] if len(figures) > 1 else None,
+        broken=messages,
+        classes=tuple((name, None if np.isnan(ap) else float(ap)) for name, ap in zip(names, by_class, strict=True)),
+        resampled=resample(tallies, resamples) if resamples else None,
+    )
 
 
 def _as_coco(dataset: CocoImages, number: int, found: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
@@ -102,8 +117,8 @@ def _as_coco(dataset: CocoImages, number: int, found: dict[str, torch.Tensor]) -
     return rows
 
 
-def _precision(dataset: CocoImages, detections: Sequence[dict[str, Any]], kind: str) -> Precision:
-    """Return COCO's figures; no detection at all gives zeros where there are objects."""
+def _evaluator(dataset: CocoImages, detections: Sequence[dict[str, Any]], kind: str) -> Any:
+    """Return pycocotools' evaluation, done; no detection at all gives zeros where there are objects."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -119,6 +134,11 @@ def _precision(dataset: CocoImages, detections: Sequence[dict[str, Any]], kind: 
         evaluator.evaluate()
         evaluator.accumulate()
         evaluator.summarize()
+    return evaluator
+
+
+def _precision(evaluator: Any) -> Precision:
+    """Return COCO's figures."""
     values = [None if value < 0 else float(value) for value in evaluator.stats]
     ap, ap50, ap75, small, medium, large, _, _, recall = values[:9]
     return Precision(ap, ap50, ap75, small, medium, large, recall)

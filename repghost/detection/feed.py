@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from repghost.data.images.decode import ImageError
+from repghost.detection.augment import augmented
 from repghost.detection.coco import CocoImages, Sample
 from repghost.detection.recipe import DetectionRecipe
+from repghost.detection.ssdlite import detector_preprocess, fit
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError, option
 from repghost.training.feeds.base import epoch_order
@@ -29,6 +31,13 @@ def flipped(sample: Sample) -> Sample:
     if "masks" in target:
         target["masks"] = target["masks"].flip(2)
     return Sample(sample.image.flip(2), target)
+
+
+def _fitted(sample: Sample, recipe: DetectionRecipe) -> Sample:
+    """Return an image as a light detector takes it: augmented, and of its size."""
+    changed = augmented(sample, recipe.crop, recipe.colour)
+    image, target = fit(changed.image, changed.target, detector_preprocess(recipe.min_size))
+    return Sample(image, target)
 
 
 class DetectionFeed:
@@ -111,5 +120,6 @@ class _Flipping(Dataset[Any]):
                 continue
             with seeded(self.recipe.seed, epoch, place):
                 flip = bool(torch.rand(()) < self.recipe.flip)
-            return (flipped(sample) if flip else sample), broken
+                sample = flipped(sample) if flip else sample
+                return (_fitted(sample, self.recipe) if self.recipe.kind == "ssdlite" else sample), broken
         raise UsageError(f"not one picture of {len(self.places)} can be read. The first: {broken[0]}")

@@ -15,10 +15,11 @@ from repghost.errors import UsageError, unknown_value
 from repghost.training.recipe_parts import check_choices, check_ranges
 from repghost.untrusted import check_fields
 
-KINDS = ("retinanet", "maskrcnn")
+KINDS = ("retinanet", "maskrcnn", "ssdlite")
+SSDLITE_SIZE = 320  # pixels, as torchvision
 FREEZE = ("none", "stem", "stride 4", "stride 8", "stride 16", "stride 32")
 REFERENCE_BATCH = 16  # images per step for which the rates are chosen
-_RATES = {"retinanet": 0.01, "maskrcnn": 0.02}  # for REFERENCE_BATCH
+_RATES = {"retinanet": 0.01, "maskrcnn": 0.02, "ssdlite": 0.02}  # for REFERENCE_BATCH
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class DetectionRecipe:
     """Everything that decides a detector and its weights, apart from the images.
 
     Attributes:
-        kind: "retinanet" or "maskrcnn".
+        kind: "retinanet", "maskrcnn" or "ssdlite".
         width: of the backbone.
         epochs: passes over the images.
         batch: images per step and process.
@@ -36,10 +37,12 @@ class DetectionRecipe:
         milestones: epochs after which the rate is divided by 10.
         warmup_steps: steps of the linear rise.
         warmup_factor: share of the rate with which it begins.
-        clip_grad: limit of the gradient's norm; None does not clip.
+        clip_grad: limit of the gradient's norm; None does not clip, and a small backbone may then diverge.
         flip: probability of mirroring left to right.
-        min_size: short side of the images as the network sees them, in pixels.
-        max_size: limit of their long side.
+        crop: probability that an image is cut, or laid on a larger canvas; of ssdlite only.
+        colour: share by which brightness and contrast change; of ssdlite only.
+        min_size: short side of the images as the network sees them, in pixels; both sides of ssdlite.
+        max_size: limit of their long side; ssdlite has none.
         freeze: what of the backbone does not learn, up to the end of a resolution.
         train_norm: let batch norms follow the small batches instead of keeping the statistics they came with; needed
             where the backbone begins with random weights.
@@ -56,8 +59,10 @@ class DetectionRecipe:
     milestones: tuple[int, ...] = (8, 11)
     warmup_steps: int = 500
     warmup_factor: float = 0.001
-    clip_grad: float | None = None
+    clip_grad: float | None = 10.0
     flip: float = 0.5
+    crop: float = 0.0
+    colour: float = 0.0
     min_size: int = 800
     max_size: int = 1333
     freeze: str = "stem"
@@ -78,11 +83,15 @@ class DetectionRecipe:
             "warmup_factor": (0.0, 1.0),
             "clip_grad": (1e-9, 1e9),
             "flip": (0.0, 1.0),
+            "crop": (0.0, 1.0),
+            "colour": (0.0, 1.0),
             "min_size": (32, 4096),
             "max_size": (32, 8192),
             "seed": (0, 2**32 - 1),
         }
         check_ranges("recipe", self, ranges, ("epochs", "batch", "warmup_steps", "min_size", "max_size", "seed"))
+        if self.kind != "ssdlite" and (self.crop or self.colour):
+            raise UsageError(f"recipe: crop and colour belong to ssdlite, not to {self.kind}.")
         if self.max_size < self.min_size:
             raise UsageError(f"recipe: max_size {self.max_size} is below min_size {self.min_size}.")
         milestones = tuple(self.milestones)
@@ -91,6 +100,14 @@ class DetectionRecipe:
         ):
             raise UsageError(f"recipe: milestones must be ascending epochs, not {self.milestones!r}.")
         object.__setattr__(self, "milestones", milestones)
+
+    @classmethod
+    def defaults(cls, kind: str) -> dict[str, Any]:
+        """Return the values of a kind that are not those of the fields."""
+        if kind != "ssdlite":
+            return {}
+        size = {"min_size": SSDLITE_SIZE, "max_size": SSDLITE_SIZE}
+        return {**size, "batch": 16, "crop": 0.5, "colour": 0.3, "freeze": "none", "train_norm": True}
 
     def peak_rate(self, images_per_step: int) -> float:
         """Return the learning rate after the warm-up for so many images per step, over all processes."""

@@ -21,6 +21,7 @@ from repghost.detection.coco import CocoImages
 from repghost.detection.evaluate import evaluate
 from repghost.detection.feed import DetectionFeed
 from repghost.detection.recipe import DetectionRecipe
+from repghost.detection.ssdlite import SSDLite
 from repghost.detection.state import DetectionEpoch, DetectionState, read_state, write_state
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError, option
@@ -243,6 +244,8 @@ def _epoch(
     recipe, ranks = run.recipe, run.ranks
     done, sums, before = (begun.step, dict(begun.sums), begun.seconds) if begun else (0, {}, 0.0)
     train_mode(run.model, "none" if recipe.train_norm else "bn")
+    for part in run.model.fresh if isinstance(run.model, SSDLite) else ():  # no statistics that could be kept
+        part.train()
     started, rate, per_step = time.monotonic(), 0.0, recipe.batch * ranks.count
     for step, (images, targets) in enumerate(feed.batches(epoch, done), done):
         if ranks.any(hooks.should_stop()):

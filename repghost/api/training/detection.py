@@ -8,13 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from repghost.api.bundles import Say, silent
 from repghost.api.shown.notes import Told, warn_of
 from repghost.api.shown.progress import Progress, follow
+from repghost.api.training.built_detectors import open_built
 from repghost.api.training.detectors import DetectorEvaluation, ExportedDetector, TrainedDetector
 from repghost.api.training.interrupts import interruptible
 from repghost.detection import export as exporters
-from repghost.detection.checkpoint import read_detector
+from repghost.detection.checkpoint import Category, read_detector
 from repghost.detection.coco import CocoImages, open_coco
 from repghost.detection.detector import fuse_detector
 from repghost.detection.evaluate import evaluate
@@ -31,6 +34,7 @@ from repghost.training.transfer import Start, read_start
 
 OUTPUT, WORKERS, BROKEN_LIMIT = "runs/detect", 4, 50
 EXPORTERS = {"pyramid": exporters.export_pyramid, "detector": exporters.export_detector}
+MOST_RESAMPLES = 100_000
 RESUMES = ("new", "continue", "auto")
 
 
@@ -57,6 +61,8 @@ def train_detector(
     warmup_steps: int | None = None,
     clip_grad: float | None = None,
     flip: float | None = None,
+    crop: float | None = None,
+    colour: float | None = None,
     min_size: int | None = None,
     max_size: int | None = None,
     freeze: str | None = None,
@@ -67,11 +73,11 @@ def train_detector(
     on_epoch: Callable[[DetectionEpoch], None] | None = None,
     say: Say | None = None,
 ) -> TrainedDetector:
-    """Train RetinaNet or Mask R-CNN with a RepGhostNet backbone on images in COCO's format, and return the detector.
+    """Train SSDLite, RetinaNet or Mask R-CNN on images in COCO's format, and return the detector.
 
     Args:
         data: a folder with annotations/instances_SPLIT.json and the images in SPLIT/.
-        detector: "retinanet" or "maskrcnn".
+        detector: "ssdlite", which is quantized and compiled for boards, "retinanet" or "maskrcnn".
         width: of the backbone.
         pretrained: begin with the backbone of a checkpoint, or of "timm".
         train_split: what is trained on.
@@ -83,18 +89,20 @@ def train_detector(
         device: "cpu" or "cuda"; None: a GPU where there is one for each process.
         dist_timeout: seconds to wait for other processes.
         epochs: passes over the images; None: 12.
-        batch: images per step and process; None: 2.
-        learning_rate: after the warm-up; None: 0.01 (RetinaNet) or 0.02 (Mask R-CNN) per 16 images.
+        batch: images per step and process; None: 2, or 16 of ssdlite.
+        learning_rate: after the warm-up; None: 0.01 (RetinaNet) or 0.02 (Mask R-CNN, ssdlite) per 16 images.
         momentum: of SGD; None: 0.9.
         weight_decay: None: 1e-4.
         milestones: epochs after which the rate is divided by 10; None: 8 and 11.
         warmup_steps: None: 500.
-        clip_grad: limit of the gradient's norm; None: no limit.
+        clip_grad: limit of the gradient's norm; None: 10.
         flip: probability of mirroring; None: 0.5.
-        min_size: short side of the images, pixels; None: 800.
-        max_size: limit of their long side, pixels; None: 1333.
-        freeze: "none", "stem", "stride 4" to "stride 32"; None: the stem, or none without weights.
-        train_norm: batch norms follow the batches; None: where the backbone begins at random.
+        crop: of ssdlite: probability that an image is cut, or made smaller; None: 0.5.
+        colour: of ssdlite: share by which brightness and contrast change; None: 0.3.
+        min_size: short side of the images, pixels; None: 800. Both sides of ssdlite's, whose default is 320.
+        max_size: limit of their long side, pixels; None: 1333; ssdlite has none.
+        freeze: "none", "stem", "stride 4" to "stride 32"; None: the stem, or none without weights or with ssdlite.
+        train_norm: batch norms follow the batches; None: where the backbone begins at random, and with ssdlite.
         seed: None: 0.
         on_begin: is told the number of epochs.
         on_step: is told epoch, step, steps of the epoch, loss and rate.
@@ -119,10 +127,17 @@ def train_detector(
     values: dict[str, Any] = {
         "epochs": epochs, "batch": batch, "learning_rate": learning_rate, "momentum": momentum,
         "weight_decay": weight_decay, "milestones": None if milestones is None else tuple(milestones),
-        "warmup_steps": warmup_steps, "clip_grad": clip_grad, "flip": flip, "min_size": min_size,
-        "max_size": max_size, "freeze": freeze, "train_norm": train_norm, "seed": seed,
+        "warmup_steps": warmup_steps, "clip_grad": clip_grad, "flip": flip, "crop": crop, "colour": colour,
+        "min_size": min_size, "max_size": max_size, "freeze": freeze, "train_norm": train_norm, "seed": seed,
     }  # fmt: skip
     values = {name: value for name, value in values.items() if value is not None}
+    values = {**DetectionRecipe.defaults(detector), **values}
+    if detector == "ssdlite":
+        if max_size is not None:
+            raise UsageError(
+                f"{option('max_size', str(max_size))} belongs to other detectors; ssdlite's pictures are square."
+            )
+        values["max_size"] = values["min_size"]
     if pretrained is None:  # random batch norms and stems have nothing worth keeping
         values = {"freeze": "none", "train_norm": True, **values}
     recipe = DetectionRecipe(kind=detector, width=parse_width(width, custom=True), **values)
@@ -148,6 +163,7 @@ def evaluate_detector(
     *,
     split: str = "val2017",
     fused: bool = False,
+    resamples: int = 0,
     device: str | None = None,
     dist_timeout: float = TIMEOUT,
     progress: Progress = None,
@@ -155,10 +171,12 @@ def evaluate_detector(
     """Return the average precision of a detector on a split in COCO's format.
 
     Args:
-        detector: the file that `repghost.train_detector` wrote.
+        detector: the file that `repghost.train_detector` wrote; of ssdlite also its QDQ file, or a bundle for this
+            machine.
         data: a folder with annotations/instances_SPLIT.json and the images in SPLIT/.
         split: of it.
         fused: fold branches and batch norms of the backbone first.
+        resamples: how often images are drawn with replacement, for intervals of AP; 0: never.
         device: "cpu" or "cuda"; None: a GPU where there is one for each process.
         dist_timeout: seconds to wait for other processes.
         progress: see `repghost.evaluate`.
@@ -166,15 +184,34 @@ def evaluate_detector(
     Raises:
         UsageError: when the file is no detector, or the set does not fit it.
     """
-    loaded = read_detector(Path(detector))
-    model = fuse_detector(loaded.model) if fused and loaded.form == "train" else loaded.model
-    dataset = open_coco(Path(data), split, masks=loaded.recipe.kind == "maskrcnn").matched(loaded.categories)
+    if not 0 <= resamples <= MOST_RESAMPLES:
+        raise UsageError(f"{option('resamples', str(resamples))} must be 0 to {MOST_RESAMPLES}.")
+    model, categories, masks = _opened(Path(detector), fused)
+    dataset = open_coco(Path(data), split, masks).matched(categories)
     with join(device, dist_timeout) as ranks:
         share = len(range(ranks.rank, len(dataset), ranks.count))
+        if isinstance(model, nn.Module):
+            model.to(ranks.device)
         with _counted(progress if ranks.first else False, share) as wrapped:
-            scores = evaluate(model.to(ranks.device), dataset, ranks, wrapped)
+            scores = evaluate(model, dataset, ranks, wrapped, resamples)
     warn_of((), scores.broken)
     return DetectorEvaluation(scores, dataset.notes)
+
+
+def _opened(path: Path, fused: bool) -> tuple[Any, tuple[Category, ...], bool]:
+    """Return what gives boxes, the classes it knows, and whether it gives masks.
+
+    Raises:
+        UsageError: when the path holds no detector.
+    """
+    if not (path.is_dir() or path.name.endswith(".onnx")):
+        loaded = read_detector(path)
+        model = fuse_detector(loaded.model) if fused and loaded.form == "train" else loaded.model
+        return model, loaded.categories, loaded.recipe.kind == "maskrcnn"
+    if fused:
+        raise UsageError(f"{option('fused')} has no effect on {path}, which has neither branches nor batch norms.")
+    found, labels = open_built(path)
+    return found, tuple(Category(number, name) for number, name in enumerate(labels, 1)), False
 
 
 def export_detector(

@@ -9,9 +9,10 @@ from typing import Any
 
 from repghost.detection.checkpoint import Detector
 from repghost.detection.evaluate import Precision, Scores
+from repghost.detection.intervals import interval
 from repghost.detection.state import DetectionEpoch
-from repghost.errors import option
-from repghost.terminal import Shown
+from repghost.errors import UsageError, option
+from repghost.terminal import Shown, escape
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,11 +79,40 @@ class DetectorEvaluation(Shown):
                 values = dataclasses.asdict(figures).items()
                 shown = "  ".join(f"{name} {'-' if value is None else format(value, '.4f')}" for name, value in values)
                 lines.append(f"{kind}: {shown}")
+        for name, (low, high) in self.intervals.items():
+            lines.append(f"{name} of boxes, 95 % of the draws: {low:.4f} .. {high:.4f}")
+        lines += [
+            f"  {escape(name)}: ap50 {'-' if ap is None else format(ap, '.4f')}" for name, ap in self.scores.classes
+        ]
         return "\n".join(lines)
+
+    @property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """The middle 95 % of AP and AP50 of boxes over images drawn with replacement; empty where none were drawn."""
+        drawn = self.scores.resampled
+        return {} if drawn is None else {"ap": interval(drawn.ap), "ap50": interval(drawn.ap50)}
+
+    def change(self, before: DetectorEvaluation) -> tuple[float, float, float]:
+        """Return by how much AP50 differs from another detector's on the same images, and the interval of that.
+
+        Args:
+            before: evaluated on the same split, with as many draws.
+
+        Raises:
+            UsageError: when one of them was evaluated without draws, or on other images.
+        """
+        mine, theirs = self.scores.resampled, before.scores.resampled
+        if mine is None or theirs is None or len(mine.ap50) != len(theirs.ap50):
+            raise UsageError("both evaluations need as many draws; give resamples= the same number above 0.")
+        if self.boxes.ap50 is None or before.boxes.ap50 is None or self.scores.pictures != before.scores.pictures:
+            raise UsageError("both evaluations have to be of the same split, with objects.")
+        return self.boxes.ap50 - before.boxes.ap50, *interval(mine.ap50 - theirs.ap50)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
-        return dataclasses.asdict(self.scores)
+        values = dataclasses.asdict(dataclasses.replace(self.scores, resampled=None))
+        del values["resampled"]
+        return {**values, "classes": dict(self.scores.classes), "intervals": self.intervals}
 
 
 @dataclass(frozen=True, repr=False)

@@ -53,7 +53,7 @@ def command(
     if algorithm == AUTO:
         say(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
     made = quantize(
-        request.checkpoint, request.images_of_set(), algorithm=algorithm, max_drop=max_drop, held_out=held_out,
+        request.checkpoint, request.images_to_calibrate(), algorithm=algorithm, max_drop=max_drop, held_out=held_out,
         on_trial=_echo_trial, **request.options(),
     )  # fmt: skip
     tell_quantized(made, request)
@@ -96,6 +96,11 @@ def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> li
             shlex.join(["trtexec", f"--onnx={output}", "--stronglyTyped", f"--saveEngine={plan}"])
             + "  (on the Jetson; TensorRT 8: --int8 --fp16 instead of --stronglyTyped)"
         ]
+    if request.detects:
+        build = ["repghost", "compile", "--target", "arm64", "--weights", str(output)]
+        judge = ["repghost", "detect-validate", request.checkpoint, str(output), "--data", str(request.data)]
+        judge += ["--split", "val", "--resamples", "300"]
+        return [shlex.join(build), shlex.join(judge)]
     build = ["repghost", "compile", "--target", "arm64", "--data", str(request.data)]
     build += ["--model" if request.weights else "--weights", request.checkpoint]
     same: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""`repghost detect-train`: train RetinaNet or Mask R-CNN with a RepGhostNet backbone on data in COCO's format."""
+"""`repghost detect-train`: train SSDLite, RetinaNet or Mask R-CNN with a RepGhostNet backbone on data like COCO's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from repghost.terminal import say, say_next, shell_command
 _OPTIONS = (
     click.option("--data", required=True, type=click.Path(path_type=Path),
                  help="Folder with annotations/instances_SPLIT.json and the pictures in SPLIT/."),
-    click.option("--detector", default="retinanet", show_default=True, help="retinanet or maskrcnn."),
+    click.option("--detector", default="retinanet", show_default=True, help="ssdlite, retinanet or maskrcnn."),
     click.option("--pretrained", is_flag=False, flag_value="timm", help="Backbone of a checkpoint, or timm's."),
     click.option("--train-split", default="train2017", show_default=True),
     click.option("--val-split", default="val2017", show_default=True, help="Judges each epoch; '' judges none."),
@@ -29,16 +29,18 @@ _OPTIONS = (
     click.option("--broken-limit", default=50, show_default=True, type=click.IntRange(0)),
     click.option("--width", default="1.0", show_default=True, help="Of the backbone."),
     click.option("--epochs", type=int, help="[default: 12]"),
-    click.option("--batch", "-b", type=int, help="Pictures per step and process.  [default: 2]"),
+    click.option("--batch", "-b", type=int, help="Pictures per step and process.  [default: 2; ssdlite: 16]"),
     click.option("--lr", "--learning-rate", "learning_rate", type=float,
-                 help="After the warm-up.  [default: 0.01 (RetinaNet) or 0.02 (Mask R-CNN) per 16 pictures]"),
+                 help="After the warm-up.  [default: 0.01 (RetinaNet) or 0.02 (others) per 16 pictures]"),
     click.option("--momentum", type=float, help="[default: 0.9]"),
     click.option("--weight-decay", type=float, help="[default: 1e-4]"),
     click.option("--milestones", help="Epochs after which the rate is divided by 10.  [default: 8,11]"),
     click.option("--warmup-steps", type=int, help="[default: 500]"),
-    click.option("--clip-grad", type=float, help="Limit of the gradient's norm; none by default."),
+    click.option("--clip-grad", type=float, help="Limit of the gradient's norm.  [default: 10]"),
     click.option("--flip", type=float, help="Probability of mirroring.  [default: 0.5]"),
-    click.option("--min-size", type=int, help="Short side of the pictures, in pixels.  [default: 800]"),
+    click.option("--crop", type=float, help="Of ssdlite: probability of a part or a larger canvas.  [default: 0.5]"),
+    click.option("--colour", type=float, help="Of ssdlite: change of brightness and contrast.  [default: 0.3]"),
+    click.option("--min-size", type=int, help="Short side of the pictures, in pixels.  [default: 800; ssdlite: 320]"),
     click.option("--max-size", type=int, help="Limit of their long side.  [default: 1333]"),
     click.option("--freeze", help="none, stem, 'stride 4', ... 'stride 32'.  [default: stem, or none without weights]"),
     click.option("--train-norm/--fixed-norm", "train_norm", default=None,
@@ -71,9 +73,13 @@ def command(data: Path, milestones: str | None, processes: ProcessOptions, **val
             say=lambda note: say_notes([note]), **values, **vars(processes),
         )  # fmt: skip
         say(*found.lines)
+        after = ["detect-export", found.path, "-o", found.path.with_name("pyramid.onnx")]
+        if found.detector.recipe.kind == "ssdlite":
+            same = ["--data", data, "--split", values["train_split"]]
+            after = ["quantize", found.path, *same, "-o", found.path.with_suffix(".qdq.onnx")]
         say_next(
             shell_command("repghost", "detect-validate", found.path, "--data", data, "--split", split),
-            shell_command("repghost", "detect-export", found.path, "-o", found.path.with_name("pyramid.onnx")),
+            shell_command("repghost", *after),
         )
 
 

@@ -1,0 +1,37 @@
+"""Detectors that are quantized or compiled, called as trained ones are."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from calib.integer.reference import run
+from compile.frontend.qdq_file import read_qdq
+from compile.passes import lower
+from compile.subject.from_qdq_file import labels_of, rule_of
+from repghost.api.models import load
+from repghost.detection.boxes import BoxRule
+from repghost.detection.ssdlite import NumberDetector
+from repghost.errors import UsageError
+from repghost.evaluation.classes import numbered_labels
+
+
+def open_built(path: Path) -> tuple[NumberDetector, tuple[str, ...]]:
+    """Return a QDQ file, run by the numpy reference, or a bundle for this machine, and the names of its classes.
+
+    Raises:
+        UsageError: when it is no detector.
+        IntegrityError: when a file of the bundle was changed.
+    """
+    if path.is_dir():
+        model = load(path)
+        if "detection" not in model.bundle.manifest:
+            raise UsageError(f"{path} is no detector; measure it with 'repghost validate'.")
+        rule = BoxRule.from_dict(model.bundle.manifest["detection"])
+        return NumberDetector(rule, model.preprocess, model.logits), tuple(model.labels)
+    graph = read_qdq(path)
+    found = rule_of(graph)
+    if found is None:
+        raise UsageError(f"{path} is no detector; measure it with 'repghost validate'.")
+    labels = labels_of(graph, found.classes) or numbered_labels(found.classes)
+    return NumberDetector(found, graph.preprocess, partial(run, lower(graph))), labels
