@@ -49,7 +49,7 @@ NOT_PUBLIC = {
 }
 HELPERS = {  # of commands: what a value means, and names of files
     "is_jetson", "is_quantized_file", "config_beside", "calibration_count", "check_resume", "float_prices", "Dataset",
-    "BUNDLE", "percent",
+    "BUNDLE", "percent", "calibrating_images",
 }  # fmt: skip
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from repghost.sizes import Size
 
 DEFAULT_IMAGES = 512
-DETECTION_SPLIT = "train2017"
 
 
 @dataclass(frozen=True)
@@ -39,21 +38,6 @@ class CalibrationRequest:
     class_map: Path | None
     val_share: float | None
     images: int | None = None  # None: `DEFAULT_IMAGES`, or all there are
-
-    @property
-    def detects(self) -> bool:
-        """Whether the network is a detector, whose images come in COCO's format."""
-        from repghost.detection.checkpoint import is_detector
-
-        return is_detector(Path(self.checkpoint))
-
-    def images_to_calibrate(self) -> Split | list[Path]:
-        """Return the images to calibrate with; of a detector those of a split in COCO's format (errors as below)."""
-        if not self.detects:
-            return self.images_of_set()
-        from repghost.detection.coco import image_paths
-
-        return image_paths(self.data, self.split or DETECTION_SPLIT)
 
     def images_of_set(self) -> Split:
         """Return the images to calibrate with: of the split, or of the one for calibration or training.

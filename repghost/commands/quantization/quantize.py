@@ -46,14 +46,17 @@ def command(
     nothing is written and the exit code is 3. The last of them are the layers that gain most by it in 16-bit
     activations; with --policy tensorrt, layers in float.
     """
+    from repghost.api.accepted.coco_images import calibrating_images
     from repghost.api.quantization import quantize
 
     if algorithm != AUTO and (max_drop is not None or held_out is not None):
         raise UsageError("--max-drop and --held-out belong to --algorithm auto, which is not given.")
     if algorithm == AUTO:
         say(f"{'lever':56} {'points lost':>11}  {'95 % interval':>15}  same answer  costs")
+    listed = calibrating_images(request.checkpoint, request.data, request.split)
+    data = request.images_of_set() if listed is None else listed
     made = quantize(
-        request.checkpoint, request.images_to_calibrate(), algorithm=algorithm, max_drop=max_drop, held_out=held_out,
+        request.checkpoint, data, algorithm=algorithm, max_drop=max_drop, held_out=held_out,
         on_trial=_echo_trial, **request.options(),
     )  # fmt: skip
     tell_quantized(made, request)
@@ -64,7 +67,7 @@ def command(
         for tensor, observer in made.quantized.spec.observers.items():
             say(f"{tensor}: {observer} changes the answers least")
     _summary(output, made)
-    say_next(*_next_commands(request, output, made.config.policy))
+    say_next(*_next_commands(request, output, made))
 
 
 def _echo_trial(trial: Trial) -> None:
@@ -86,17 +89,17 @@ def _summary(output: Path, made: QuantizedNetwork) -> None:
     say_summary("quantized", written, f"{made.about}; {accuracy}", f"program digest: {made.digest}")
 
 
-def _next_commands(request: CalibrationRequest, output: Path, policy: str) -> list[str]:
+def _next_commands(request: CalibrationRequest, output: Path, made: QuantizedNetwork) -> list[str]:
     """Return what the user can run with the file, or to compile the checkpoint with the same options."""
     from repghost.api.quantized import config_beside
 
-    if policy == "tensorrt":
+    if made.config.policy == "tensorrt":
         plan = output.with_suffix(".plan")
         return [
             shlex.join(["trtexec", f"--onnx={output}", "--stronglyTyped", f"--saveEngine={plan}"])
             + "  (on the Jetson; TensorRT 8: --int8 --fp16 instead of --stronglyTyped)"
         ]
-    if request.detects:
+    if made.network.detection is not None:
         build = ["repghost", "compile", "--target", "arm64", "--weights", str(output)]
         judge = ["repghost", "detect-validate", request.checkpoint, str(output), "--data", str(request.data)]
         judge += ["--split", "val", "--resamples", "300"]

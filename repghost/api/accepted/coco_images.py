@@ -1,0 +1,19 @@
+"""Images that calibrate a detector: those of a split in COCO's format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from repghost.detection.checkpoint import is_detector
+from repghost.detection.coco import image_paths
+
+DETECTION_SPLIT = "train2017"  # as COCO calls it
+
+
+def calibrating_images(network: str, folder: Path, split: str | None) -> list[Path] | None:
+    """Return the images with objects that calibrate a detector, or None where a network is none.
+
+    Raises:
+        UsageError: when the folder is no set in COCO's format, or has no such split.
+    """
+    return image_paths(folder, split or DETECTION_SPLIT) if is_detector(Path(network)) else None
