@@ -13,6 +13,7 @@ from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
 
 MOST_ROWS = 8  # pixels of a tile; each has an address in a general-purpose register
+WORD = 4  # bytes
 PAIR = 2  # int16 of a pixel, and weights of a channel, that one product takes
 MOST_SCRATCH = 1 << 20  # bytes of their copies, which lie on the stack of a thread
 
@@ -49,9 +50,14 @@ class Repeated(InstructionSet):
             for rows in range(1, min(MOST_ROWS, pixels) + 1)
             for columns in (4, 8, 12, 16, 24, 32, 48, 64)
             if columns <= max(4, -(-channels // 4) * 4) and self.fits(rows, columns)
-            if rows == 1 or rows * shape.segments * shape.length * (4 // self.group_bytes) <= MOST_SCRATCH
+            if rows == 1
+            or rows * shape.segments * shape.length * WORD * self.words_per_copy // self.lanes8 <= MOST_SCRATCH
         ]
         return min(options, key=lambda tile: self.cost(tile, pixels, channels, shape))
+
+    def copied_bytes(self, shape: GemmShape) -> int:
+        """Return the bytes of the copy of a pixel."""
+        return shape.segments * shape.length * WORD * self.words_per_copy // self.lanes8
 
     def fits(self, rows: int, columns: int) -> bool:
         """Tell whether a tile fits the registers: its sums, weights, a pixel, a product.
@@ -69,11 +75,12 @@ class Repeated(InstructionSet):
         total = tile.rows * shape.segments * shape.length / 8
         for columns, count in ((tile.columns, full), (rest, 1 if rest else 0)):
             vectors = len(self.vector_widths(columns)) if columns else 0
-            inner = tile.rows * (1 + self.instructions * vectors) + vectors + 2
+            inner = tile.rows * (1 + self.instructions * vectors) + self.weight_instructions * vectors + 2
             total += count * (inner * steps + tile.rows * (vectors * 7 + 2))
         return blocks * total
 
     instructions: int  # of one product and its sum
+    weight_instructions = 1  # for a vector of weights
 
     def prepare(self, kernel: Kernel, shape: GemmShape, source: Pointer, starts: Sequence[Expr]) -> Operand:
         """Copy the pixels to a scratch array in the form the products take them: `unit` values of `convert`."""

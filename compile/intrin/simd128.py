@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from compile.intrin.arm import ROUNDING
 from compile.intrin.base import InstructionSet
-from compile.intrin.repeated import Pairs, WidePairs
+from compile.intrin.repeated import WidePairs
+from compile.intrin.rotated import Rotated
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
 
+ROUNDING_BITS = 0x4B400000  # of the float32 `ROUNDING`
 TABLE_ENTRIES = 16  # that i8x16.swizzle chooses from; an index beyond them gives 0
 
 
-class Simd128(Pairs):
+class Simd128(Rotated):
     """Browsers since 2021 (Safari 2023) and Node 16: every engine computes the same bits."""
 
     name = "simd128"
@@ -21,9 +24,27 @@ class Simd128(Pairs):
     widest32 = 4
     float_lanes = 4
     float_step = 1
+    narrowed_lanes = 16
     has_table_lookup = True
 
     # -- numerics ------------------------------------------------------------------------------------------------
+    def requantize(
+        self, acc: Sequence[Expr], multiplier: Sequence[Expr], zero_point: Expr, low: int, high: int,
+        fits_int16: bool = False, from_lowest: bool = False,
+    ) -> Expr:  # fmt: skip
+        """Round a product that fits int16 by adding a number whose neighbours are one apart.
+
+        Its bits are subtracted again, less the zero point. That takes f32x4.add and i32x4.sub, where engines make nine
+        instructions of f32x4.nearest and i32x4.trunc_sat_f32x4_s.
+        """
+        if not fits_int16:
+            return super().requantize(acc, multiplier, zero_point, low, high)
+        bits, sums = tir.cast(ROUNDING_BITS - zero_point, "int32"), []
+        for a, m in zip(acc, multiplier, strict=True):
+            rounded = tir.cast(a, "float32") * m + tir.splat(ROUNDING, tir.dtype_of(m))
+            sums.append(tir.reinterpret(rounded, tir.dtype_of(a)) - tir.splat(bits, tir.dtype_of(a)))
+        return self.clamp_int8(self.narrow_to_int8(self.narrow_to_int16(tir.concat(sums))), low, high)
+
     def narrow_to_int16(self, value: Expr) -> Expr:
         """Use i16x8.narrow_i32x4_s, which takes two registers."""
         return _narrow(value, "int16", "llvm.wasm.narrow.signed.v8i16.v4i32", 4)

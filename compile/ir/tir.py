@@ -228,6 +228,22 @@ class Kernel:
         self.append(tirx.DeclBuffer(buffer, data=tirx.reinterpret(ir.PointerType(ir.PrimType(element)), data)))
         return Pointer(buffer, element)
 
+    def address(self, pointer: Pointer, index: Expr, element: str = "") -> Pointer:
+        """Name the address of an element, to be read as another type from there on.
+
+        A constant added to an index becomes part of the instructions that load and store, also in WebAssembly, where
+        LLVM has to know that the sum does not wrap around.
+        """
+        self._names += 1
+        place, element = tirx.address_of(pointer.load(index)), element or pointer.element
+        if element != pointer.element:
+            place = tirx.reinterpret(ir.PointerType(ir.PrimType(element)), place)
+        data = tirx.Var(f"address_{self._names}", place.ty)
+        self.append(tirx.Bind(data, place))
+        buffer = tirx.decl_buffer((UNBOUNDED,), element, f"{data.name}_data", data=data)
+        self.append(tirx.DeclBuffer(buffer, data=data))
+        return Pointer(buffer, element)
+
     def scalar(self, name: str) -> Expr:
         """Add an int32 parameter, seen as an index."""
         variable = tirx.Var(name, "int32")

@@ -223,18 +223,36 @@ def unpacked(variant: str, operator: Conv2d, constants: bytes) -> NDArray[np.int
         patch.setattr(I8mm, "prefers", lambda *_: True)
         isa = find_instruction_set(variant).for_product(output.height, output.width, channels, shape)
     tile = isa.choose_tile(output.height * output.width if isa.gathers_pixels else output.width, channels, shape)
-    group = 2 if variant in ("avx2", "simd128") else isa.depth  # bytes of a channel that lie together
+    group = 2 if variant == "avx2" else isa.depth  # bytes of a channel that lie together
     length = -(-shape.length // group) * group
     rows = []
     for panel in int8_panels(isa, output, tile, shape):
         for index in range(panel.count):
             start = panel.start + index * panel.bytes_each + parameter_bytes(isa, panel.columns, panel.copies)
             packed = np.frombuffer(constants, np.int8, shape.segments * length * panel.columns, start)
+            if variant == "simd128":
+                packed = turned_back(packed.reshape(shape.segments, -1), panel.columns)
             steps = packed.reshape(shape.segments, length // group, panel.columns, group).transpose(2, 0, 1, 3)
             segments = steps.reshape(panel.columns, shape.segments, length)
             assert not segments[..., shape.length :].any()
             rows.append(segments[..., : shape.length].reshape(panel.columns, height, width, place.pixel))
     return np.concatenate(rows)[:out, ..., :depth]
+
+
+def turned_back(packed: NDArray[np.int8], columns: int) -> NDArray[np.int8]:
+    """Return [segments, length / 4, columns, 4] of weights in turns: of four pairs, lane i begins with its pair i."""
+    segments = []
+    for part in packed:
+        channels: list[list[int]] = [[] for _ in range(columns)]
+        whole = len(part) // (8 * columns) * 8 * columns
+        for group in part[:whole].reshape(-1, 4, columns, 2):
+            for column, pairs in enumerate(channels):
+                pairs += [int(it) for pair in range(4) for it in group[(pair - column) % 4, column]]
+        for pair in part[whole:].reshape(-1, columns, 2):
+            for column, pairs in enumerate(channels):
+                pairs += [int(it) for it in pair[column]]
+        segments.append(np.array(channels, np.int8).reshape(columns, -1, 4).transpose(1, 0, 2))
+    return np.stack(segments)
 
 
 @pytest.mark.parametrize("layer", ["stem", "expand", "project", "classifier"])
