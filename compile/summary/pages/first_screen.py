@@ -35,7 +35,8 @@ def first_screen(summary: Summary) -> list[str]:
         '<label>Time for one picture <select id="limit">',
         *(f'<option value="{ms}"{" selected" * (ms == FIRST_MS)}>under {ms} ms</option>' for ms in LIMITS_MS),
         "</select></label>", "</form>",
-        *(line for choice in choices for line in _choice(choice, hidden=choice.name != first)),
+        '<div aria-live="polite">',
+        *(line for choice in choices for line in _choice(choice, hidden=choice.name != first)), "</div>",
     ]  # fmt: skip
 
 
