@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -203,4 +204,9 @@ def estimates(counted: Mapping[str, Any]) -> list[tuple[Board, Estimate]]:
 
 def digits(ms: float) -> str:
     """Return milliseconds with two significant digits, e.g. "0.85", "8.5", "85", "850"."""
-    return f"{ms:.2g}" if ms < 100 else f"{round(ms, -1):.0f}"
+    return significant(ms, 2) if ms < 100 else f"{round(ms, -1):.0f}"
+
+
+def significant(value: float, count: int) -> str:
+    """Return a number with so many significant digits, written without an exponent, e.g. 99.7 with two as "100"."""
+    return f"{Decimal(f'{value:.{count}g}'):f}"

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from compile.cycles.boards import Board, Estimate, digits, estimates
+from compile.cycles.boards import Board, Estimate, digits, estimates, significant
 
 COUNTED = Path(__file__).with_name("counted.json")
 
@@ -43,13 +43,13 @@ class Figure:
 
     def __str__(self) -> str:
         if self.kind == "measured":
-            return f"measured {self.ms:.3g}"
+            return f"measured {significant(self.ms, 3)}"
         return f"estimated {Estimate(self.ms, self.low, self.high)}"
 
     @property
     def short(self) -> str:
         """The milliseconds with the digits they deserve."""
-        return f"{self.ms:.3g}" if self.kind == "measured" else digits(self.ms)
+        return significant(self.ms, 3) if self.kind == "measured" else digits(self.ms)
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from compile.cycles.boards import BOARDS
+from compile.cycles.boards import BOARDS, digits
 from compile.cycles.widths import Figure
 from compile.summary.board_advice import NOTES, SIZE, choose, errors, share_span, width_label
 from compile.summary.choices import Choice, find_choices, take
@@ -87,7 +87,7 @@ def _answer(choice: Choice, found: Figure | None, ms: int) -> str:
 
 
 def _time(figure: Figure) -> str:
-    span = f" (up to {figure.high:.2g})" if figure.kind == "estimated" and figure.high < 100 else ""
+    span = f" (up to {digits(figure.high)})" if figure.kind == "estimated" else ""
     return f"{figure.short} ms{span}"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compile.cycles.boards import BOARDS
+from compile.cycles.boards import BOARDS, significant
 from compile.summary.facts import OURS, Change, Method, Network, Pixels, Speed, Summary, by_size
 from compile.summary.page_tables import core_order
 from compile.summary.published import CLASSES, SAME, place, published_figures, short_name
@@ -190,7 +190,7 @@ def draw_cycles(cores: Mapping[str, Mapping[str, Speed]]) -> str:
             if members:
                 axes.barh([it[0] for it in members], [it[1] for it in members], 0.9, color=colour, label=name)
         for step, (_, _, value) in zip(steps, bars, strict=True):
-            axes.annotate(f"{value:.3g}", (value, step), (3, 0), textcoords="offset points", va="center")
+            axes.annotate(significant(value, 3), (value, step), (3, 0), textcoords="offset points", va="center")
         middles = [np.mean([step for step, bar in zip(steps, bars, strict=True) if bar[0] == core]) for core in cores]
         axes.set_yticks(middles, [core.removesuffix(" model").partition(",")[0] for core in cores])
         axes.set_ylim(steps[-1] + 1, -1)

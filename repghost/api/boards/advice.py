@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from compile.cycles.boards import digits, find_board
+from compile.cycles.boards import digits, find_board, significant
 from compile.cycles.widths import figures, sizes
 from compile.summary.board_advice import NOTES, choose, how_known, own_widths, precision_words, width_label
 from compile.summary.published import published_figures
@@ -119,5 +119,5 @@ def _lines(values: Mapping[str, Any]) -> list[str]:
 
 def _ms(build: Mapping[str, Any]) -> str:
     if build["kind"] == "measured":
-        return f"{build['ms']:.3g} ms, measured"
+        return f"{significant(build['ms'], 3)} ms, measured"
     return f"{digits(build['ms'])} ms ({digits(build['low'])} to {digits(build['high'])}), estimated"

@@ -8,12 +8,15 @@ from compile.cycles.boards import (
     BOARDS,
     Board,
     Fit,
+    digits,
     estimate,
     estimated_ms,
     estimates,
     read_fits,
+    significant,
 )
 from compile.cycles.cores import CORES
+from compile.cycles.widths import Figure
 
 BOARD = Board("a-board", "A board", "Cortex-A72", "cortex-a72", 2.0, 1 << 20)
 
@@ -49,3 +52,10 @@ def test_an_estimate_has_the_digits_that_it_deserves() -> None:
     cycles = 12.34e6 * board.clock_ghz / fit.scale
     found = estimate(board, {board.core: cycles}, {board.cache_bytes: 0})
     assert str(found).startswith("12 (") and "12.3" not in str(found)
+
+
+def test_a_number_has_no_exponent() -> None:
+    assert [digits(ms) for ms in (99.4, 99.7, 1234.0)] == ["99", "100", "1230"]
+    assert [significant(ms, 3) for ms in (0.05142, 8.25, 7.0, 1234.5)] == ["0.0514", "8.25", "7", "1230"]
+    slow = Figure("repghostnet_2_0x", 224, "fp32", "neon", "measured", 1234.5, 1200.0, 1300.0)
+    assert (slow.short, str(slow)) == ("1230", "measured 1230")
