@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-INK = "#7a7a7a"  # of text and axes: legible on white and on black, since the background is the page's
+INK = "#757575"  # of text and axes: 4.5 to 1 on white and on black, since the background is the page's
 # Okabe and Ito's colours, which the colour-blind can tell apart (https://jfly.uni-koeln.de/color/).
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
 STYLE: dict[str, Any] = {

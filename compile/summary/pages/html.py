@@ -98,13 +98,13 @@ def _charts(summary: Summary, title: str, plots: Mapping[str, str]) -> list[str]
 
 
 def _inline(svg: str) -> str:
-    """Return a figure as a part of the page: without its head, its unused names and its own colours."""
+    """Return a figure as a part of the page: without its head, its unused names, its own colours and fonts."""
     drawing = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     used = set(re.findall(r"#([\w-]+)", drawing))
     drawing = re.sub(r' id="([\w-]+)"', lambda found: found[0] if found[1] in used else "", drawing)
     for colour, name in COLOURS.items():
         drawing = drawing.replace(colour, f"var(--{name})")
-    return re.sub(r"\n\s*", "\n", drawing)
+    return re.sub(r"\n\s*", "\n", re.sub(r"font-family: [^;\"]*; ", "", drawing))
 
 
 def _folds(summary: Summary) -> list[Fold]:

@@ -123,7 +123,7 @@ def draw_pareto(speeds: Sequence[Speed], unit: str, changes: Mapping[str, Change
             if is_int8 and family == OUR_FAMILY:
                 for speed, left, top in zip(members, x, y, strict=True):
                     axes.annotate(figures[speed.model].label, (left, top), (-6, 2), textcoords="offset points",
-                                  ha="right", color=colour)  # fmt: skip
+                                  ha="right", color=INK)  # fmt: skip
         axes.set_xlabel(_AXIS_LABEL[unit] + SHIFTED * shown)
         axes.set_ylabel("ImageNet top-1, %, published")
         _logarithmic(axes, [speed.value * scale for members in lines.values() for speed in members])

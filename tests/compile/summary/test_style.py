@@ -7,6 +7,9 @@ from importlib.resources import files
 
 import pytest
 
+from repghost.svg_figure import INK
+from tests.support import ROOT
+
 CSS = (files("compile.summary.pages") / "page.css").read_text("utf-8")
 LIGHT, DARK = (
     dict(re.findall(r"--(\w+): (#\w{6});", block)) for block in re.findall(r":root \{(.*?)\}", CSS, re.DOTALL)
@@ -30,6 +33,15 @@ def contrast(one: str, other: str) -> float:
 def test_every_text_is_legible_on_its_paper(colours: dict[str, str]) -> None:
     assert all(contrast(colours[name], colours["paper"]) >= 4.5 for name in TEXTS)
     assert contrast(colours["ink"], colours["mark"]) >= 4.5
+
+
+def test_text_of_a_figure_is_legible_on_white_and_on_black() -> None:
+    """A figure beside a page in Markdown has one colour for both."""
+    assert contrast(INK, "#ffffff") >= 4.5 and contrast(INK, "#000000") >= 4.5
+    for path in sorted((ROOT / "docs").glob("**/*.svg")):
+        texts = re.findall(r"<text style=\"([^\"]*)\"", path.read_text())
+        assert texts or path.parent.name == "badges", path
+        assert {colour for text in texts for colour in re.findall(r"fill: (#\w{6})", text)} <= {INK}, path
 
 
 def test_both_schemes_name_the_same_colours_and_contrast_is_wcag_s() -> None:
