@@ -146,7 +146,7 @@ def compile(
 
     Args:
         network: what `repghost.quantize` or `convert` returned; or a float network or a QDQ file in any form that
-            `repghost.evaluate` takes; None: the weights that the repository carries.
+            `repghost.evaluate` takes; None: the bundled ones.
         target: "arm64", "android", "armv7", "armv7-static", "riscv64", "macos", "x86-64", "web", "jetson", or "host":
             this machine.
         data: images: their test split measures accuracy; of a network that is not quantized, those for calibration

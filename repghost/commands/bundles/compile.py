@@ -22,10 +22,8 @@ from repghost.terminal import say_next, say_progress, say_summary
 @click.option("--width", help="0.5, 0.58, 0.8, 1.0, 1.11, 1.3, 1.5 or 2.0.  [default: the weights' own]")
 @click.option("--model", help="Another network: timm:NAME or torchvision:NAME, with --weights.")
 @click.option("--size", type=SizeType(8), help="Pixels of the input.  [default: the weights' own]")
-@click.option("--weights", help="A checkpoint, ONNX, 'timm', 'pretrained' or 'random'.  [default: the carried ones]")
-@click.option(
-    "--data", type=click.Path(path_type=Path), help="A set of pictures.  [default: the one in the repository]"
-)
+@click.option("--weights", help="A checkpoint, ONNX, 'bundled', 'timm' or 'random'.  [default: the bundled ones]")
+@click.option("--data", type=click.Path(path_type=Path), help="A set of pictures.  [default: the bundled one]")
 @click.option("--precision", help="int8, fp32, fp16 (arm64), separated by a comma.  [default: int8,fp32]")
 @click.option("--config", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for weights that do not say it.")

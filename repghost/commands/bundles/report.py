@@ -49,8 +49,8 @@ class ReportRequest:
 @click.option("--widths", default="all", show_default=True, help="Of --build, separated by commas.")
 @gather("subject", SubjectRequest, (
     click.option("--weights",
-                 help="Of --build: 'timm', 'random', a checkpoint or a folder of them.  [default: carried]"),
-    click.option("--data", type=click.Path(path_type=Path), help="Of --build: a set of pictures.  [default: carried]"),
+                 help="Of --build: 'timm', 'random', a checkpoint or a folder of them.  [default: bundled]"),
+    click.option("--data", type=click.Path(path_type=Path), help="Of --build: a set of pictures.  [default: bundled]"),
     click.option("--size", type=SizeType(8), help="Of --build: pixels.  [default: the weights' own]"),
     click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
                  help="Of --build: to calibrate with."),

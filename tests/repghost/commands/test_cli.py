@@ -85,6 +85,32 @@ def test_every_command_can_be_asked_for_help() -> None:
         assert result.exit_code == 0 and result.output.startswith("Usage:"), name
 
 
+def complete(shell: str, words: str) -> str:
+    variables = {"_REPGHOST_COMPLETE": shell, "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    return CliRunner().invoke(cli.cli, [], prog_name="repghost", env=variables).output
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("repghost qua", "plain,quantize\n"),
+        ("repghost conv", "\n"),  # a word of earlier versions
+        ("repghost quantize --ou", "plain,--output\n"),
+        ("repghost report --format h", "plain,html\n"),
+        ("repghost verify build/", "file,build/\n"),
+    ],
+)
+def test_words_are_completed(words: str, found: str) -> None:
+    assert complete("bash_complete", words) == found
+
+
+def test_the_reference_says_how_words_are_completed() -> None:
+    shown = (ROOT / "docs/reference.md").read_text()
+    for shell in ("bash", "zsh", "fish"):
+        assert f"_REPGHOST_COMPLETE={shell}_source repghost" in shown
+        assert "_REPGHOST_COMPLETE" in complete(f"{shell}_source", "")
+
+
 # Errors.
 
 
