@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from itertools import groupby
 
 from compile.passes.layers import Layer
@@ -16,43 +17,6 @@ BLOCK = re.compile(r"[./]?(?:[^./]*[^./0-9][^./]*[./])*?[0-9]+(?:[./][0-9]+)*(?=
 RESIDUAL = "residual"  # in the arithmetic of a layer that adds an earlier tensor
 CAREFUL_SHARE = 0.1  # of the signal: errors from here on are marked
 SMALLEST_BAR = 0.4  # percent of the width, so that no cost is invisible
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1c; --paper: #fff; --soft: #595959; --line: #d4d4d4; --box: #f5f5f3;
-  --cost: #005f99; --error: #00704f; --bad: #b34700; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8e8e8; --paper: #151515; --soft: #a8a8a8; --line: #3a3a3a;
-  --box: #1f1f1f; --cost: #6bbcf5; --error: #45cfa2; --bad: #ff9a4d; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem 1rem 3rem; max-width: 64rem; font: 15px/1.4 system-ui, sans-serif;
-  color: var(--ink); background: var(--paper); font-variant-numeric: tabular-nums; }
-h1 { font-size: 1.3rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-p { margin: .3rem 0; max-width: 46rem; color: var(--soft); overflow-wrap: anywhere; }
-.key b { font-weight: 600; color: var(--cost); } .key b + b { color: var(--error); } .key .bad { color: var(--bad); }
-.strip { display: flex; height: 3rem; margin: 1rem 0 0; border: 1px solid var(--line); }
-.strip i { background: var(--cost); border-right: 1px solid var(--paper); min-width: 1px; }
-.strip i.bad { background: var(--bad); }
-.flow { margin: .2rem 0; padding-left: 1.6rem; color: var(--soft); font-size: .85rem; }
-.block { position: relative; background: var(--box); border: 1px solid var(--line); border-radius: .4rem;
-  padding: .4rem .6rem; }
-.block.adds::before { content: "+"; position: absolute; left: -.85rem; top: .7rem; bottom: .7rem; width: .85rem;
-  border: 2px solid var(--soft); border-right: 0; border-radius: .5rem 0 0 .5rem; display: flex; align-items: flex-end;
-  justify-content: center; line-height: 1; padding-bottom: .3rem; color: var(--soft); }
-.net { margin: 1rem 0 0 1rem; }
-h2 { font-size: .95rem; margin: 0; display: flex; gap: .3rem 1rem; flex-wrap: wrap; }
-h2 span { font-weight: 400; color: var(--soft); }
-.row { display: grid; grid-template-columns: minmax(9rem, 15rem) minmax(6rem, 10rem) 1fr 1fr; gap: 0 .8rem;
-  align-items: center; font-size: .85rem; padding: .1rem 0; }
-.row .name { overflow-wrap: anywhere; } .row .what { color: var(--soft); }
-.row.float .what { color: var(--bad); }
-.bar { display: grid; grid-template-columns: 1fr 6.2rem; align-items: center; gap: .4rem; text-align: right; }
-.bar i { height: .7rem; background: var(--cost); border-radius: 0 .15rem .15rem 0; }
-.bar + .bar i { background: var(--error); } .bar.bad i { background: var(--bad) !important; }
-.bar.bad b { font-weight: 600; color: var(--bad); } .bar b { font-weight: 400; }
-.why { grid-column: 1 / -1; color: var(--bad); }
-@media (max-width: 40rem) {
-  .row { grid-template-columns: 1fr 1fr; padding: .3rem 0; border-top: 1px solid var(--line); }
-  .row .what { text-align: right; } .bar { grid-template-columns: 1fr 5.4rem; } .net { margin-left: .9rem; } }
-"""
 
 
 @dataclass(frozen=True)
@@ -92,10 +56,11 @@ def render_layers_page(page: LayersPage) -> str:
         if index == 0:
             body.append(f"<p class=flow>{_shape(layers[0][0].input)} image</p>")
         body += _block(block, layers, total, most, page.errors)
+    style = (files("compile.report") / "layers_page.css").read_text("utf-8")
     return "\n".join([
         "<!doctype html>", "<html lang=en>", "<meta charset=utf-8>",
         '<meta name=viewport content="width=device-width, initial-scale=1">',
-        f"<title>{_safe(page.title)}</title>", f"<style>{STYLE}</style>", *body, "</div>", "</html>", "",
+        f"<title>{_safe(page.title)}</title>", f"<style>{style}</style>", *body, "</div>", "</html>", "",
     ])  # fmt: skip
 
 
