@@ -34,8 +34,8 @@ network, times, clock, temperature and, where it was measured there, accuracy. I
 number, address, user name or path, and a file with a key or a word that is in no table is refused by name. Its schema:
 [boards.schema.json](boards.schema.json).
 """
-DEVICES = """The widest RepGhostNet that stays below a time, and its own time: one thread, {size} px.{faster}
-For another time: `repghost advise --board pi4 --ms 30`.
+DEVICES = """The widest RepGhostNet that stays below a time, and its own time: one thread, {size} px.
+{faster}For another time: `repghost advise --board pi4 --ms 30`.
 
 "Known by" says **measured** where somebody sent a time. Everything else is an estimate: modelled cycles over the clock.
 The two percentages are how far such estimates were off on networks whose times were published for that board, or for
@@ -44,7 +44,7 @@ even when its estimate is as far off as that; - means that none does.
 
 Build with `make compile TARGET=arm64`, or `TARGET=armv7` for a 32-bit system. A Jetson's GPU takes another bundle:
 `TARGET=jetson` ([jetson.md]({docs}jetson.md))."""
-FASTER = " int8 is faster than float on each of them."
+FASTER = "int8 is faster than float on each of them. "
 SENT = "## What was measured"
 NONE_SENT = "Nothing yet: docs/boards/ is empty, and every time of ours on this page is an estimate."
 

@@ -36,6 +36,14 @@ def test_the_committed_page_table_and_figures_are_those_of_the_committed_json() 
     assert MARKERS.replace(readme, render_devices("docs/"), "README.md") == readme, again
 
 
+def test_the_table_is_short_and_its_introduction_is_markdown() -> None:
+    about, _, table = render_devices("docs/").partition("| board |")
+    assert max(map(len, about.splitlines())) <= 120 and about.count("`repghost advise") == 1
+    assert "(docs/boards-model.md)" in about and "(docs/jetson.md)" in about and "{" not in about
+    cells = [cell.strip() for line in table.splitlines()[2:] for cell in line.strip("|").split("|")]
+    assert len(cells) == 6 * 13 and max(map(len, cells)) <= 45 and not any("published" in cell for cell in cells)
+
+
 def test_a_measurement_takes_the_place_of_an_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / FOLDER).mkdir()
     shutil.copy(DOCS / "performance.json", tmp_path)
