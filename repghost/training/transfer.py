@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from repghost.checkpoints.timm_hub import open_checkpoint
-from repghost.errors import UsageError
+from repghost.bundled import NAME
+from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
+from repghost.errors import RepGhostError, UsageError, option
 from repghost.evaluation.classes import match_names
 from repghost.network.model import RepGhostNet
 
@@ -67,7 +68,15 @@ def read_start(source: str | Path, width: float) -> Start:
     Raises:
         UsageError: when the file is no checkpoint, of another width, or not in train form.
     """
-    checkpoint = open_checkpoint(source, width)
+    try:
+        checkpoint = open_checkpoint(source, width)
+    except RepGhostError as error:
+        if str(source) != SOURCE or isinstance(error, UsageError):
+            raise
+        raise type(error)(
+            f"{error} Or begin with the network that comes with the package, of 10 kinds of clothes at 64 px: "
+            f"{option('pretrained', NAME)}."
+        ) from error
     if checkpoint.spec.form != "train" or checkpoint.spec.branches != "bn" or not checkpoint.spec.enable_se:
         raise UsageError(
             f"{source}: a network in {checkpoint.spec.form} form with branches {checkpoint.spec.branches!r} cannot be "

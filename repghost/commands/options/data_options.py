@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from repghost.terminal import shell_command
+
 class_order_option = click.option(
     "--class-order",
     metavar="natural|characters|FILE",
@@ -34,6 +36,12 @@ def options_of_set(given: Mapping[str, Any]) -> list[str]:
         if given.get(name) is not None
         for word in (f"--{name.replace('_', '-')}", str(given[name]))
     ]
+
+
+def compile_command(weights: Path, data: Path, given: Mapping[str, Any]) -> str:
+    """Return the command that makes a bundle of trained weights with the set that they were trained on."""
+    said = "--target", "arm64", "--weights", weights, "--data", data
+    return shell_command("repghost", "compile", *said, *options_of_set(given))
 
 
 class_options = (class_order_option, class_map_option, val_share_option)

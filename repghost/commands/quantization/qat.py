@@ -10,6 +10,7 @@ import click
 
 from calib.qat.settings import FLOAT, QatSettings
 from repghost.commands.options.calibration import tell_quantized
+from repghost.commands.options.data_options import compile_command
 from repghost.commands.options.earlier import Renamed
 from repghost.commands.options.gather import Option
 from repghost.commands.options.process_options import (
@@ -23,6 +24,7 @@ from repghost.commands.options.process_options import (
 from repghost.commands.options.quant_options import CalibrationRequest, network_options, output_option
 from repghost.commands.progress.notes import say_notes
 from repghost.commands.progress.qat import following, tell_trained
+from repghost.terminal import say_next
 
 if TYPE_CHECKING:
     from repghost.training.options import Resume
@@ -129,3 +131,4 @@ def command(
             result.save(output, settings=False)
             tell_trained(output, result)
             state.unlink(missing_ok=True)
+            say_next(compile_command(output, request.data, vars(request)))

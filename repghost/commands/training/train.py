@@ -13,6 +13,7 @@ from repghost.commands.options.args_file import args_file_option, from_file
 from repghost.commands.options.data_options import (
     class_map_option,
     class_order_option,
+    compile_command,
     options_of_set,
     val_share_option,
 )
@@ -96,7 +97,7 @@ def command(
         if found.quantized is not None:
             quantized_file = found.path.with_name("model.qdq.onnx")
             tell_trained(quantized_file, found.quantized)
-            say_next(_compile_command(quantized_file, data, given))
+            say_next(compile_command(quantized_file, data, given))
 
 
 def _of_the_recipe(given: dict[str, Any], mixed: bool, by_file: frozenset[str]) -> dict[str, Any]:
@@ -113,12 +114,6 @@ def _of_the_recipe(given: dict[str, Any], mixed: bool, by_file: frozenset[str]) 
     return without_idle(given["recipe"], given, by_file)
 
 
-def _compile_command(weights: Path, data: Path, given: Mapping[str, Any]) -> str:
-    """Return the command that makes a bundle of trained weights."""
-    said = "--target", "arm64", "--weights", weights, "--data", data
-    return shell_command("repghost", "compile", *said, *options_of_set(given))
-
-
 def _report(trained: Trained, data: Path, given: Mapping[str, Any]) -> None:
     """Say what came out, and what comes next, with the options by which the same set is read again."""
     for message in trained.broken:
@@ -128,5 +123,5 @@ def _report(trained: Trained, data: Path, given: Mapping[str, Any]) -> None:
     mistakes = "--mistakes", trained.path.with_name("mistakes")
     say_next(
         shell_command("repghost", "validate", trained.path, "--data", judged, *options_of_set(given), *mistakes),
-        _compile_command(trained.path, data, given),
+        compile_command(trained.path, data, given),
     )

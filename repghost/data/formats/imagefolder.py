@@ -198,9 +198,10 @@ def _split_folders(folder: Path, split: str) -> tuple[str, ...]:
             f"{folder}: its pictures lie in no class folders, so nothing says their classes. Put those of each class "
             f"into a folder of its own: {folder}/CLASS/picture.jpg."
         )
-    hint = _hint(folder, split, present)
+    if hint := _hint(folder, split, present):
+        raise MissingSplitError(f"{folder}: no split {split!r}; folders there: {names}. {hint}")
     raise MissingSplitError(
-        f"{folder}: no split {split!r}; folders there: {names}.{hint} Known layouts: split/class/picture (ImageNet), "
+        f"{folder}: no split {split!r}; folders there: {names}. Known layouts: split/class/picture (ImageNet), "
         "also in a tar, class/picture, which is split by itself, Fashion-MNIST's idx files, CIFAR-10 as torchvision "
         "downloads it, WebDataset shards by a name with {}."
     )
@@ -209,11 +210,14 @@ def _split_folders(folder: Path, split: str) -> tuple[str, ...]:
 def _hint(folder: Path, split: str, present: list[str]) -> str:
     """Return which folder to give where the one that was given lacks a split, "" where none fits."""
     if part_of(split) == TEST[0] and len(trained := find_names(TRAIN[0], present)) == 1:
-        return f" {option('data', folder / trained[0])} alone is split by itself."
+        return (
+            f"Put pictures to judge by into {folder / split}/CLASS/, or give {option('data', folder / trained[0])}, of "
+            "which a part is held out."
+        )
     below = [
         name for name in present[:SHOWN] if find_names(split, _folders(folder / name)) or _has_no_splits(folder / name)
     ]
-    return f" Give {option('data', folder / below[0])}." if len(below) == 1 else ""
+    return f"Give {option('data', folder / below[0])}." if len(below) == 1 else ""
 
 
 def _without_labels(root: Path, folder: Path) -> UsageError:

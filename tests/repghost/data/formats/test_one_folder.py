@@ -78,7 +78,7 @@ def test_folders_called_as_splits_are_no_classes(tmp_path: Path) -> None:
     with pytest.raises(MissingSplitError, match="no split 'train'"):
         open_dataset(write(tmp_path / "coco", train2017=3, val2017=3), "train")
     root = write(tmp_path / "set" / "train", ant=3, bee=3).parent
-    with pytest.raises(MissingSplitError, match=r"data='.*set/train' alone is split by itself"):
+    with pytest.raises(MissingSplitError, match=r"give data='.*set/train', of which a part is held out"):
         open_dataset(root, "test")
     assert len(open_dataset(root / "train", "test")) == 2  # all that there is
     write(root / "val", ant=3, bee=3)
