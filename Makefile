@@ -58,7 +58,7 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,NAME,name) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile wheel demo report front bars network-bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
+.PHONY: help compile train wheel demo report front bars network-bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
@@ -77,6 +77,7 @@ help:
 	@echo "  make rival-counts            count what other runtimes execute on emulated arm64 cores"
 	@echo "  make compile-time            measure how long compiling takes, into docs/performance.md"
 	@echo "  make train-bars              measure a training step and epoch, into docs/training-bars.md"
+	@echo "  make train                   train a network: DATA, WIDTH, RECIPE, GPUS; more options in ARGS"
 	@echo "  make widths                  train and quantize a list of widths, into runs/widths"
 	@echo "  make accuracy                measure every way to quantize on the same pictures, into docs/accuracy.md"
 	@echo "  make qat-bench               measure a step of training under quantization, into docs/qat.md"
@@ -180,13 +181,18 @@ train-bars: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.training --data "$(or $(TRAIN_DATA),repghost/bundled/fashion-mnist)" \
 	--output docs
 
+# The authors' `distributed_train.sh 8 ...` is `make train GPUS=8 DATA=DIR WIDTH=0.5 ARGS="..."`: a process for each GPU.
+train: $(STAMP)
+	@$(if $(DATA),:,echo "error: which pictures? make train DATA=DIR" >&2; exit 2)
+	@$(REPGHOST) train $(call option,DATA,data) $(call option,WIDTH,width) $(call option,RECIPE,recipe) \
+	$(call option,EPOCHS,epochs) $(call option,GPUS,processes) $(call option,THREADS,threads) $(ARGS)
+
 # WIDTHS, DATA; RECIPE, EPOCHS, QAT (fused, reparam or both): what is finished is not repeated.
-RECIPE ?= demo
 EPOCHS ?=
 QAT ?=
 RUNS ?= runs/widths
 widths: $(STAMP)
-	@$(BIN)/python -m benchmarks.widths --widths "$(or $(WIDTHS),0.5)" $(call option,DATA,data) --recipe "$(RECIPE)" \
+	@$(BIN)/python -m benchmarks.widths --widths "$(or $(WIDTHS),0.5)" $(call option,DATA,data) --recipe "$(or $(RECIPE),demo)" \
 	$(call option,EPOCHS,epochs) $(call option,THREADS,threads) $(call option,IMAGES,images) \
 	$(addprefix --qat ,$(QAT)) --output "$(RUNS)"
 
