@@ -26,6 +26,7 @@ from benchmarks.pages.training import render_training
 from benchmarks.shared.command import run_command
 from benchmarks.shared.turns import Step, take_turns
 from benchmarks.training_demo import compare_runs
+from benchmarks.training_loader import paired_loaders
 from compile.bench.statistics import paired_ratio
 from repghost.data import ImageSet, MissingSplitError, open_dataset
 from repghost.data.subset import choose_balanced
@@ -202,6 +203,7 @@ def measure(data: Path, epoch_images: int | None) -> dict[str, Any]:
     say(f"step measured: {found['step']['ratio']:.4f}")
     augmented = get_recipe("finetune").changed(width=0.5, batch=128, preprocess=recipe.preprocess)
     found["loader"] = {"pictures_per_second": loader_speed(augmented, part)}
+    found["photographs"] = paired_loaders(_open(data))
     say("loader measured")
     whole = images if epoch_images is None else Part(images, min(epoch_images, len(images)))
     recipe = recipe.changed(held_out=len(whole) // 10)
@@ -230,14 +232,24 @@ def _open(data: Path) -> ImageSet:
 @click.option("--carried", default="bundled", show_default=True,
               type=click.Path(path_type=Path), help="What --demo is compared with.")  # fmt: skip
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="Folder of the two files.")
+@click.option("--photographs", type=click.Path(path_type=Path), help="Measures the loader alone, on this set.")
 @click.option("--epoch-images", type=click.IntRange(1000), help="Of the epoch.  [default: the whole split]")
-def command(data: Path | None, demo: Path | None, carried: Path, output: Path, epoch_images: int | None) -> None:
+def command(
+    data: Path | None,
+    demo: Path | None,
+    carried: Path,
+    output: Path,
+    photographs: Path | None,
+    epoch_images: int | None,
+) -> None:
     """Measure and write training-bars.json and training-bars.md; what is not measured again stays."""
     torch.set_num_threads(1)
     path = output / "training-bars.json"
     found = json.loads(path.read_text()) if path.is_file() else {}
     if data is not None:
         found |= measure(data, epoch_images)
+    if photographs is not None:
+        found["photographs"] = paired_loaders(_open(photographs))
     if demo is not None:
         found["demo"] = compare_runs(demo, carried)
     write_text_atomically(path, json.dumps(found, indent=1) + "\n")

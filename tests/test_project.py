@@ -52,7 +52,9 @@ def test_make_knows_its_targets(name: str) -> None:
 
 def test_make_train_is_the_command_with_a_process_for_each_gpu() -> None:
     said = make("train", "DATA=a b", "GPUS=8", "WIDTH=0.5", "ARGS=--epochs 3").stdout
-    assert re.search(r'repghost train --data "a b" --width "0.5"\s+--processes "8" +--epochs 3', re.sub(r"\s+\\\n", " ", said))
+    assert re.search(
+        r'repghost train --data "a b" --width "0.5"\s+--processes "8" +--epochs 3', re.sub(r"\s+\\\n", " ", said)
+    )
     assert "--recipe" not in said and '--recipe "demo"' in make("widths", "DATA=d").stdout
 
 

@@ -81,6 +81,7 @@ TRAINING = {
     "step": Goal("our step / timm's network and step", 1.0, where=("step", "ratio")),
     "loader": Goal("pictures that one core decodes / that one core trains on", 1.0, at_least=True,
                    where=("derived", "loader")),
+    "photographs": Goal("decoding and augmenting a photograph / timm's loader", 1.0, where=("photographs", "ratio")),
     "memory": Goal("peak memory after the last of six epochs / after the second", 1.01, where=("derived", "memory")),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import training
+from benchmarks import training, training_loader
 from benchmarks.pages.training import render_training
 from benchmarks.shared import turns
 from benchmarks.training_demo import compare_runs
@@ -78,6 +78,22 @@ def test_the_page_says_what_is_met_and_what_is_missed() -> None:
     verdicts = [line.rstrip(" |").rsplit(" ", 1)[1] for name, line in lines.items() if name != "| bar"]
     assert verdicts == ["met", "missed", "met", "missed", "missed"]
     assert "was not run again" in render_training(FOUND)
+
+
+def test_the_page_has_the_photographs_where_they_were_measured() -> None:
+    photographs = {"ratio": 1.02, "low": 0.99, "high": 1.03, "ms": {"ours": 3.06, "timm": 3.0}, "size": [500, 375],
+                   "photographs": 64, "rounds": 10}  # fmt: skip
+    shown = render_training(FOUND | {"photographs": photographs})
+    assert "| 1.020 (0.990 to 1.030) | 1.0 at most | missed |" in shown and "JPEG of 500 x 375" in shown
+
+
+@pytest.mark.slow
+def test_both_loaders_are_measured_on_the_same_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_loader, "PHOTOGRAPHS", 6)
+    monkeypatch.setattr(training_loader, "ROUNDS", 6)
+    found = training_loader.paired_loaders(made_set())
+    assert 0.3 < found["ratio"] < 3 and found["low"] <= found["ratio"] <= found["high"]
+    assert 0 < found["ms"]["ours"] < 1000
 
 
 def test_a_run_of_the_demo_is_compared_with_what_is_carried(tmp_path: Path) -> None:

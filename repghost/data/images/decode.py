@@ -87,6 +87,7 @@ def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
     split = split_image(data)
     try:
         with warnings.catch_warnings():
+            warnings.resetwarnings()  # each of the next two lines would compare every filter there is, for 0.05 ms
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(split.pixels if split else data), formats=FORMATS) as image:
@@ -96,7 +97,7 @@ def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
                 if split is None:
                     return to_rgb(ImageOps.exif_transpose(image) if upright else image.copy())
                 turn = _TURNS.get(split.orientation) if upright else None
-                return to_rgb(image.copy() if turn is None else image.transpose(turn))
+                return to_rgb(image if turn is None else image.transpose(turn))
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
