@@ -16,6 +16,7 @@ from repghost.errors import UsageError
 from repghost.terminal import say, say_page
 
 FORMATS = ("md", "csv", "html", "json")
+SAID = 12  # sentences below the names of the files; the page has all of them
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,11 @@ def command(subject: SubjectRequest, **options: Any) -> None:
     else:
         for path in found.save(request.output):
             say(f"written: {path}")
-        for sentence in found.sentences:
+        for sentence in found.sentences[:SAID]:
             say(sentence)
+        more = len(found.sentences) - SAID
+        if more > 0:
+            say(f"and {more} more; all of it is in {request.output / 'report.html'}")
     found.check(failures)
 
 

@@ -27,6 +27,7 @@ from compile.summary.pages.html import render_page
 from compile.summary.pages.plots import all_plots, draw_pareto, int8_changes
 from compile.summary.tables import all_tables, latency_tables
 from repghost.cli import cli
+from repghost.commands.bundles import report as report_command
 from repghost.errors import IntegrityError, UsageError
 from repghost.network.spec import WIDTHS
 from tests.support.summary_cases import NAMES, run_report, write_runs
@@ -215,6 +216,17 @@ def test_command_writes_every_format_and_makes_the_same_page_of_its_json(summary
     assert {path.suffix for path in (tmp_path / "page").iterdir()} == {".json", ".md", ".csv", ".html", ".svg"}
     again = CliRunner().invoke(cli, ["report", str(tmp_path / "page" / "report.json"), "--format", "html"])
     assert again.output == (tmp_path / "page" / "report.html").read_text()
+
+
+def test_command_says_a_few_sentences_and_where_the_others_are(
+    summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_all(summary, tmp_path / "old")
+    words = ["report", str(tmp_path / "old"), "-o", str(tmp_path / "page")]
+    assert "more; all of it" not in CliRunner().invoke(cli, words).output
+    monkeypatch.setattr(report_command, "SAID", 0)
+    said = CliRunner().invoke(cli, words).output
+    assert f"and 1 more; all of it is in {tmp_path / 'page' / 'report.html'}" in said and "On Test Core" not in said
 
 
 def test_command_ends_with_3_where_int8_loses_too_much(tmp_path: Path) -> None:
