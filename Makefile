@@ -46,6 +46,7 @@ BIN := $(VENV)/bin
 REPGHOST := REPGHOST_STARTED_BY=make $(BIN)/repghost
 STAMP := $(VENV)/.installed$(if $(TORCH),-$(TORCH))
 DEV_STAMP := $(VENV)/.installed-dev
+SITE_STAMP := $(VENV)/.installed-site
 CONVERTERS := $(VENV)/torch-tensorrt
 CONVERTERS_STAMP := $(CONVERTERS)/.installed
 PACKAGES := repghost calib compile benchmarks runtime tests assets
@@ -58,7 +59,7 @@ OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SI
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,NAME,name) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
-.PHONY: help compile train wheel demo report front bars network-bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
+.PHONY: help compile train wheel demo site report front bars network-bars counts compile-time train-bars jetson-check baselines baseline-latency rival-counts widths accuracy qat-bench test test-fast fuzz check lint imports duplicates types format doctor setup clean distclean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 4
@@ -66,6 +67,7 @@ help:
 	@echo "  make demo                    a page that runs the networks in the browser and measures them there, into build/demo"
 	@echo "  make report                  one page: which width, at which precision, for which machine"
 	@echo "  make front                   docs/figures.md and the README's boards, from the JSON of docs"
+	@echo "  make site                    the pages of docs/ as a site, into build/site; no link in it is broken"
 	@echo "  make test-fast               the tests that take no whole network: a few minutes"
 	@echo "  make fuzz                    fuzz the runner, SECONDS=20 for each of its readers; needs clang"
 	@echo "  make check                   lint, import order, duplicates and types"
@@ -118,6 +120,10 @@ front: $(STAMP)
 	@$(BIN)/python -m benchmarks.badges
 	@$(BIN)/python -m benchmarks.readme_figures
 	@$(BIN)/python -m benchmarks.boards
+
+# About 110 MB of packages, which nothing else needs. To look at it: python -m http.server -d build/site
+site: $(SITE_STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir "$(abspath $(OUTPUT))/site"
 
 # Where the environment forbids Python to keep bytecode, every process of a test would compile all sources again.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadscope --no-loadscope-reorder
@@ -255,6 +261,10 @@ $(DEV_STAMP): pyproject.toml $(STAMP)
 	@$(BIN)/pip install --quiet --editable ".[dev]"
 	@$(if $(TORCH),:,$(BIN)/pip install --quiet --editable ".[tensorrt-rtx]" || \
 	echo "TensorRT for RTX is not to be had here; the tests that need it are skipped")
+	@touch $@
+
+$(SITE_STAMP): pyproject.toml $(STAMP)
+	@$(BIN)/pip install --quiet --editable ".[docs]"
 	@touch $@
 
 # torch-tensorrt wants another TensorRT for RTX than the other tests; the rest it finds in the first environment.

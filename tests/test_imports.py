@@ -21,7 +21,7 @@ COMMANDS = ("repghost.commands", "repghost.cli")  # load what they need when a c
 HEAVY = frozenset(
     {
         "_tools", "ai_edge_litert", "ai_edge_quantizer", "braceexpand", "elftools", "huggingface_hub",
-        "litert_torch", "matplotlib", "MNN", "model_signing", "modelopt", "msgspec", "ncnn", "nncf", "onnx",
+        "litert_torch", "matplotlib", "mkdocs", "MNN", "model_signing", "modelopt", "msgspec", "ncnn", "nncf", "onnx",
         "onnxruntime", "openvino", "PIL", "pycocotools", "safetensors", "tensorboard", "tensorrt",
         "tensorrt_rtx", "timm", "torch", "torch_tensorrt", "torchvision", "tqdm", "tvm", "webdataset",
         "ziglang",
