@@ -51,7 +51,8 @@ class Meter:
             self.latest = float(loss)
             if not math.isfinite(self.latest):
                 raise RepGhostError(
-                    f"the loss became {self.latest} in epoch {self.epoch + 1}; lower {option('learning_rate')}."
+                    f"the loss became {self.latest} in epoch {self.epoch + 1}; the last state is kept as it was. Lower "
+                    f"{option('learning_rate')}, or set {option('clip_grad', 1.0)}, in a run of its own."
                 )
             self.loss += self.latest
             self.right += int(right)

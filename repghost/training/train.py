@@ -15,7 +15,7 @@ import torch
 
 from repghost.checkpoints.checkpoint import load_model, write_checkpoint
 from repghost.data import ImageSet
-from repghost.errors import UsageError, option
+from repghost.errors import RepGhostError, UsageError, option
 from repghost.locks import locked
 from repghost.network.model import RepGhostNet
 from repghost.training.build import Run, start
@@ -139,12 +139,14 @@ class _Saved:
 
     def write(self, progress: Progress) -> None:
         """Write the state between two steps; every process takes part."""
+        self._refuse_broken_weights(len(self.history) + 1)
         random = tuple(self.run.ranks.gather(torch.get_rng_state()))
         if self.run.ranks.first:
             write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, progress, random))
 
     def finish_epoch(self, record: EpochRecord) -> None:
         """Write the best weights before the state that says the epoch is done, and the log after it."""
+        self._refuse_broken_weights(record.epoch)
         metric = self.run.recipe.eval_metric
         best = record.better_than(best_epoch(self.history, metric), metric)
         self.history.append(record)
@@ -157,6 +159,16 @@ class _Saved:
             write_checkpoint(self.folder / BEST_FILE, network, preprocess, self.classes, metadata)
         write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, Progress(), ()))
         write_log(self.folder, self.history)
+
+    def _refuse_broken_weights(self, epoch: int) -> None:
+        """Raise before a state is overwritten by weights that are no numbers; every process has the same ones."""
+        norms = torch._foreach_norm([weights.detach() for weights in self.run.model.parameters()], torch.inf)
+        if not torch.isfinite(torch.stack(norms)).all():
+            raise RepGhostError(
+                f"the weights are no longer numbers in epoch {epoch}; the last state in {self.folder} is kept as it "
+                f"was. Lower {option('learning_rate')}, or set {option('clip_grad', 1.0)}, in a run of its own "
+                f"({option('pretrained', self.folder / BEST_FILE)} begins with the best weights so far)."
+            )
 
 
 def _result(run: Run, history: list[EpochRecord], feed: Feed, folder: Path) -> TrainResult:

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from repghost.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from repghost.cli import cli
 from repghost.data.formats.arrays import ArraySet
-from repghost.errors import UsageError
+from repghost.errors import RepGhostError, UsageError
 from repghost.network.model import RepGhostNet
 from repghost.training.options import Loading
 from repghost.training.state.state import read_state
@@ -156,3 +156,21 @@ def test_frozen_batch_norms_keep_everything_but_the_rest_learns(data: Path, tmp_
     kept = [name for name in before if ".running_" in name or name.startswith("bn1.")]
     assert all(torch.equal(before[name], after[name]) for name in kept if not name.endswith("tracked"))
     assert not torch.equal(before["conv_head.weight"], after["conv_head.weight"])
+
+
+def test_weights_that_are_no_numbers_never_overwrite_the_last_state(tmp_path: Path) -> None:
+    steps, before = made_set().labels.size // 8, []
+
+    def loss(inputs: torch.Tensor, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        before.append(0)
+        plain = torch.nn.functional.cross_entropy(logits, targets)
+        # in the last step of the second epoch a finite loss with gradients that are not
+        return plain + (logits.sum() * 0).abs().sqrt() if len(before) == 2 * steps else plain
+
+    kept: list[bytes] = []
+    hooks = Hooks(epoch=lambda record: kept.append((tmp_path / "state.pt").read_bytes()))
+    with pytest.raises(RepGhostError, match=r"no longer numbers in epoch 2; the last state .* is kept as it was"):
+        train(tiny_recipe(epochs=3), made_set(), tmp_path, hooks, made_set(12), replace(FAST, loss=loss))
+    assert (tmp_path / "state.pt").read_bytes() == kept[-1] and len(kept) == 1
+    assert len(read_state(tmp_path / "state.pt").history) == 1
+    read_checkpoint(tmp_path / "best.safetensors")
