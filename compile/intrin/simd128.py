@@ -25,6 +25,7 @@ class Simd128(Rotated):
     float_lanes = 4
     float_step = 1
     narrowed_lanes = 16
+    depthwise_lanes = 8
     has_table_lookup = True
 
     # -- numerics ------------------------------------------------------------------------------------------------
