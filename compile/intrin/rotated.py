@@ -19,6 +19,7 @@ from compile.ir.tir import Expr, Kernel, Pointer
 
 LANES = TURNS = 4  # int32 in a register, and pairs that are rotated
 GROUP = TURNS * PAIR  # int16 of a pixel in a register
+UNROLLED = 2  # groups
 LOADED = 16  # bytes of a pixel that `Operand.whole_steps` counts by
 
 
@@ -94,7 +95,9 @@ class Rotated(Pairs):
 
         with kernel.loop(shape.segments, name="segment") as segment:
             if whole:
-                with kernel.loop(whole, name="group") as group:
+                # Two rounds LLVM would write out, with the weights of both in registers.
+                count = tir.bitwise_xor(zero, tir.const(whole)) if whole == UNROLLED else whole
+                with kernel.loop(count, name="group") as group:
                     weight, pixel = places(segment, group)
                     for turn in range(TURNS):
                         turned = kernel.address(pixel, turn, f"int32x{LANES}")
