@@ -1,4 +1,4 @@
-"""The look that all our figures share, and their bytes: SVG by matplotlib, the same figure the same bytes."""
+"""The look that all our figures share, and their bytes by matplotlib: the same figure is the same bytes."""
 
 from __future__ import annotations
 
@@ -44,4 +44,14 @@ def to_svg(figure: Figure) -> str:
     FigureCanvasSVG(figure)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as PNG on white, for where SVG is not shown; to be called inside `figure_style`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()

@@ -30,7 +30,8 @@ def test_train_writes_a_checkpoint_with_the_test_figure_and_says_what_comes_next
     checkpoint = read_checkpoint(output / "model.safetensors", width=0.25)
     assert checkpoint.metadata["seed"] == 5
     assert checkpoint.metadata["test"]["pictures"] == 20
-    written = ["args.yaml", "best.safetensors", "log.csv", "log.jsonl", "model.safetensors", "state.pt", "summary.svg"]
+    written = ["args.yaml", "best.safetensors", "log.csv", "log.jsonl", "model.safetensors", "state.pt"]
+    written += ["summary.png", "summary.svg"]
     assert sorted(path.name for path in output.iterdir() if path.is_file()) == written
     again = CliRunner().invoke(cli, arguments(data, output, "--seed", "5"))
     assert again.exit_code == 2

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from repghost.cli import cli
 from repghost.errors import ToolMissingError, install_command
 from repghost.training.follow.hooks import joined
-from repghost.training.follow.plot import draw
+from repghost.training.follow.plot import draw, draw_png
 from repghost.training.follow.tensorboard import board, scalars
 from repghost.training.options import Loading
 from repghost.training.state.state import EpochRecord, read_state
@@ -73,6 +74,9 @@ def test_the_command_leaves_a_plot_and_events_of_every_epoch(tmp_path: Path) -> 
     assert result.exit_code == 0, result.output
     history = read_state(run / "state.pt").history
     assert (run / "summary.svg").read_text() == draw(history)
+    assert (run / "summary.png").read_bytes() == draw_png(history)
+    with Image.open(run / "summary.png") as shown:
+        assert shown.size == (1200, 384) and len(shown.convert("RGB").getcolors(1 << 20)) > 20
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
     assert set(events.Tags()["scalars"]) == set(scalars(history[0]))
