@@ -23,7 +23,7 @@ HEAVY = frozenset(
         "_tools", "ai_edge_litert", "ai_edge_quantizer", "braceexpand", "elftools", "huggingface_hub",
         "litert_torch", "matplotlib", "mkdocs", "MNN", "model_signing", "modelopt", "msgspec", "ncnn", "nncf", "onnx",
         "onnxruntime", "openvino", "PIL", "pycocotools", "safetensors", "tensorboard", "tensorrt",
-        "tensorrt_rtx", "timm", "torch", "torch_tensorrt", "torchvision", "tqdm", "tvm", "webdataset",
+        "tensorrt_rtx", "timm", "torch", "torch_tensorrt", "torchvision", "tqdm", "tvm", "wandb", "webdataset", "yaml",
         "ziglang",
     }
 )  # fmt: skip
@@ -49,7 +49,7 @@ NOT_PUBLIC = {
 }
 HELPERS = {  # of commands: what a value means, and names of files
     "is_jetson", "is_quantized_file", "config_beside", "calibration_count", "check_resume", "float_prices", "Dataset",
-    "BUNDLE", "percent", "calibrating_images",
+    "BUNDLE", "percent", "without_idle", "calibrating_images",
 }  # fmt: skip
 
 

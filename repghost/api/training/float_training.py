@@ -48,6 +48,7 @@ def train(
     recovery_interval: int = 0,
     log_interval: int | None = None,
     tensorboard: bool | None = None,
+    wandb: bool | None = None,
     device: str | None = None,
     dist_timeout: float | None = None,
     qat: str | None = None,
@@ -95,6 +96,7 @@ def train(
         recovery_interval: batches between states in an epoch; 0: after each epoch only.
         log_interval: batches between looks at a GPU's loss; None: 50.
         tensorboard: write events for TensorBoard; None: where it is installed.
+        wandb: log each epoch to Weights & Biases, which sends it to their server unless WANDB_MODE=offline.
         device: "cpu" or "cuda"; None: a GPU where there is one for each process.
         dist_timeout: seconds to wait for other processes; None: 600.
         qat: go on under quantization: "fused", or "reparam"; writes model.qdq.onnx beside the checkpoint, by
@@ -126,7 +128,7 @@ def train(
     wanted = Wanted(
         opened.path, place, how, train_split, val_split, as_path(val_data), _text(pretrained), _text(teacher_weights),
         num_classes, workers, pin_mem, validation_batch_size_multiplier, broken_limit, recovery_interval, log_interval,
-        tensorboard, class_order, opened.class_map, opened.val_share, frozenset(values),
+        tensorboard, wandb, class_order, opened.class_map, opened.val_share, frozenset(values),
     )  # fmt: skip
     part = quantized_part(qat, qat_epochs, qat_images, values.get("seed") or 0, place, how)
     with join(device, TIMEOUT if dist_timeout is None else dist_timeout) as ranks:

@@ -26,6 +26,7 @@ from repghost.training.feeds.choose import open_validation
 from repghost.training.follow.hooks import Hooks, StepRecord, TrainingStoppedError, joined
 from repghost.training.follow.plot import plotting
 from repghost.training.follow.tensorboard import board
+from repghost.training.follow.weights_and_biases import weights_and_biases
 from repghost.training.losses import as_teacher, distilled, recipe_loss
 from repghost.training.options import Loading, Loss, Options, Resume
 from repghost.training.recipe import Recipe, get_recipe
@@ -64,6 +65,7 @@ class Wanted:
     recovery_interval: int
     log_interval: int | None
     tensorboard: bool | None
+    wandb: bool | None
     class_order: str | None
     class_map: Path | None
     val_share: float | None
@@ -152,11 +154,12 @@ def run(
     with (
         interruptible(TrainingStoppedError, folder) as should_stop,
         board(folder, events) as shown,
+        weights_and_biases(folder, bool(wanted.wandb) and ranks.first, recipe.to_dict()) as sent,
         ExitStack() as bars,
     ):
         begin = _start_line(recipe, why, dataset, wanted, options, tell)
         last = [plotting(folder)] if ranks.first else []
-        hooks = joined(_hooks(followed, should_stop, bars), Hooks(begin=begin), shown, *last)
+        hooks = joined(_hooks(followed, should_stop, bars), Hooks(begin=begin), shown, sent, *last)
         result = train(recipe, dataset, folder, hooks, validation, options)
     model = result.model.cpu()
     ranks.share(model)

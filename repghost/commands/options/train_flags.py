@@ -144,7 +144,7 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("pictures are always normalized on the device", switches=("--no-prefetcher",)),
     Refusal("workers always live through all epochs", switches=("--use-multi-epochs-loader",)),
     Refusal("train first; the trained network can be scripted", switches=("--torchscript",)),
-    Refusal("the log is log.jsonl and log.csv", switches=("--log-wandb",)),
+    Refusal("the log is log.jsonl and log.csv, and --wandb sends each epoch", switches=("--log-wandb",)),
     Refusal("start with torchrun, which tells each process by its environment", ("--local_rank", "--local-rank")),
 )
 

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 @click.option("--recovery-interval", default=0, type=click.IntRange(0), help="Batches between states in an epoch.")
 @click.option("--log-interval", type=click.IntRange(1), help="Batches between looks at a GPU's loss.  [default: 50]")
 @click.option("--tensorboard/--no-tensorboard", default=None, help="Events for TensorBoard.  [default: if installed]")
+@click.option("--wandb", is_flag=True, default=None, help="Log each epoch to Weights & Biases.")
 @processes_option
 @click.option("--device", help="cpu or cuda; a GPU by default where there is one.")
 @click.option("--dist-timeout", type=click.FloatRange(1), help="Seconds to wait for other processes.  [default: 600]")

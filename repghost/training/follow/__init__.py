@@ -1,1 +1,1 @@
-"""What watches a training: hooks, TensorBoard, plots."""
+"""What watches a training: hooks, TensorBoard, Weights & Biases, plots."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import itertools
 import re
 import sys
+import types
 import warnings
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -15,10 +17,11 @@ from click.testing import CliRunner
 from PIL import Image
 
 from repghost.cli import cli
-from repghost.errors import ToolMissingError, install_command
+from repghost.errors import RepGhostError, ToolMissingError, install_command
 from repghost.training.follow.hooks import joined
 from repghost.training.follow.plot import draw, draw_png
 from repghost.training.follow.tensorboard import board, scalars
+from repghost.training.follow.weights_and_biases import weights_and_biases
 from repghost.training.options import Loading
 from repghost.training.state.state import EpochRecord, read_state
 from repghost.training.train import Hooks, Options, TrainingStoppedError, train
@@ -118,3 +121,62 @@ def test_joined_hooks_are_all_called_and_each_may_stop(tmp_path: Path) -> None:
     stopping = joined(Hooks(), Hooks(should_stop=lambda: True))
     with pytest.raises(TrainingStoppedError):
         train(tiny_recipe(), made_set(), tmp_path / "other", stopping, made_set(10), FAST)
+
+
+class StandIn(types.ModuleType):
+    """A wandb that keeps what it is told, as the package does offline."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__("wandb")
+        self.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+        self.told: list[Any] = []
+        self.error = error
+
+    def init(self, **settings: Any) -> StandIn:
+        if self.error is not None:
+            raise self.error
+        self.told.append(settings)
+        return self
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.told.append((step, values))
+
+    def finish(self, exit_code: int) -> None:
+        self.told.append(exit_code)
+
+
+def test_weights_and_biases_gets_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", fake := StandIn())
+    monkeypatch.delenv("WANDB_PROJECT", raising=False)
+    with weights_and_biases(tmp_path / "run", True, {"epochs": 2}) as hooks:
+        hooks.begin(2, 10)
+        hooks.epoch(record(1))
+        hooks.epoch(record(2))
+    settings = {"project": "repghost", "name": "run", "dir": str(tmp_path / "run"), "config": {"epochs": 2}}
+    assert fake.told == [settings, (1, scalars(record(1))), (2, scalars(record(2))), 0]
+
+
+def test_weights_and_biases_is_told_of_a_run_that_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", fake := StandIn())
+    with pytest.raises(TrainingStoppedError), weights_and_biases(tmp_path, True, {}) as hooks:
+        hooks.begin(2, 10)
+        raise TrainingStoppedError("stopped")
+    assert fake.told[-1] == 1
+
+
+def test_weights_and_biases_is_never_used_unasked_and_refuses_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", fake := StandIn(ValueError("no API key\nmore")))
+    with weights_and_biases(tmp_path, False, {}) as hooks:
+        hooks.begin(1, 1)
+        hooks.epoch(record(1))
+    assert fake.told == []
+    with (
+        pytest.raises(RepGhostError, match=r"\(no API key\)\. Log in with 'wandb login'"),
+        weights_and_biases(tmp_path, True, {}) as hooks,
+    ):
+        hooks.begin(1, 1)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ToolMissingError, match="pip install"), weights_and_biases(tmp_path, True, {}):
+        pass
