@@ -13,9 +13,9 @@ from typing import Any
 import click
 
 from repghost import address_space, terminal
-from repghost.commands.options.missing import missing
 from repghost.commands.options.spelled import started_by_make, with_variables, words_of_this_start
 from repghost.commands.options.verbosity import add_verbosity, tell_origin
+from repghost.commands.options.wrong_usage import in_words, missing
 from repghost.errors import (
     NoteWarning,
     RepGhostError,
@@ -91,6 +91,17 @@ class Failure(click.ClickException):
         click.echo(f"error: {self.format_message()}", file=file, err=file is None)
 
 
+class WrongUsage(click.UsageError):
+    """A wrong command line: how the command is used, and as the last line what is wrong, as every other error."""
+
+    def show(self, file: Any = None) -> None:
+        """Print the usage and the message."""
+        if self.ctx is not None:
+            usage = f"{self.ctx.get_usage()}\nTry '{self.ctx.command_path} --help' for help.\n"
+            click.echo(usage, file=file, err=file is None)
+        click.echo(f"error: {self.format_message()}", file=file, err=file is None)
+
+
 class LazyGroup(click.Group):
     """A group whose commands come from a table of module:function."""
 
@@ -126,19 +137,23 @@ class LazyGroup(click.Group):
                 with formatter.section(title):
                     formatter.write_dl(rows)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options before the command; what an earlier command line in this process asked for is over."""
+        terminal.quiet = terminal.verbose = False
+        terminal.live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that `args` begins with; an unknown one gets a suggestion."""
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(str(unknown_value("command", args[0], self.list_commands(ctx))), ctx)
+            raise WrongUsage(str(unknown_value("command", args[0], self.list_commands(ctx))), ctx)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; turn every error with a known cause into a message and an exit code."""
         warnings.filterwarnings("ignore", category=NoteWarning)  # the commands say it in a line of their own
-        terminal.quiet = terminal.verbose = False
-        terminal.live = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         try:
             with words_of_this_start():
                 return super().invoke(ctx)
@@ -169,10 +184,10 @@ class LazyGroup(click.Group):
 
 def _as_started(error: click.UsageError) -> click.ClickException:
     """Return an error of click's, safe to show; under make with its variables, and without the usage of the command."""
-    message = escape(error.format_message())
+    message = in_words(escape(error.format_message()))
     if started_by_make():
         return Failure(with_variables(message), UsageError.exit_code)
-    return click.UsageError(message, error.ctx)
+    return WrongUsage(message, error.ctx)
 
 
 def _explained(error: BaseException) -> BaseException:
@@ -213,6 +228,9 @@ def cli() -> None:
     Exit codes: 0 done, 1 failed, 2 wrong usage, 3 accuracy gate missed, 4 tool missing, 5 device unreachable,
     6 integrity, 130 interrupted.
     """
+
+
+add_verbosity(cli)
 
 
 def main() -> None:

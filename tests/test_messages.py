@@ -121,9 +121,9 @@ def test_python_spells_again_once_a_command_is_done() -> None:
 MISTAKES = [
     (["--weights", "absent.pth"], "absent.pth needs --data DIR,", "absent.pth needs DATA=DIR,"),
     (["--weights", "random", "--data", "d"], "--data has no effect here", "DATA= has no effect here"),
-    (["--size", "x"], "Error: Invalid value for '--size': ", "error: Invalid value for SIZE: "),
-    (["--max-drop", "two"], "Error: Invalid value for '--max-drop': ", "error: Invalid value for MAX_DROP: "),
-    (["--jobs", "x"], "Error: Invalid value for '--jobs' / '-j': ", "error: Invalid value for '--jobs' / '-j': "),
+    (["--size", "x"], "error: Invalid value for '--size': ", "error: Invalid value for SIZE: "),
+    (["--max-drop", "two"], "error: Invalid value for '--max-drop': ", "error: Invalid value for MAX_DROP: "),
+    (["--jobs", "x"], "error: Invalid value for '--jobs' / '-j': ", "error: Invalid value for '--jobs' / '-j': "),
 ]
 
 
@@ -132,7 +132,7 @@ def test_messages_speak_as_the_user_did(given: list[str], command_line: str, und
     for environment, wanted in (({STARTED_BY: ""}, command_line), ({STARTED_BY: "make"}, under_make)):
         result = CliRunner().invoke(cli, ["compile", "--target", "host", *given], env=environment)
         assert result.exit_code == 2 and wanted in result.stderr
-        assert ("Usage:" in result.stderr) == wanted.startswith("Error:")
+        assert ("Usage:" in result.stderr) == ("--" in wanted and not environment[STARTED_BY] and "Invalid" in wanted)
 
 
 def test_a_command_to_copy_is_started_as_this_one_was(monkeypatch: pytest.MonkeyPatch) -> None:

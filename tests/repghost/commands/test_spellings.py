@@ -96,6 +96,21 @@ def test_what_is_missing_is_said_with_what_is_allowed(name: str, parameter: clic
     assert len(result.stderr.splitlines()[-1].partition(": ")[2].split()) > 2
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--images", "0"], "0 is not in the range: 1 or more."),
+        (["--threads", "65"], "65 is not in the range 1 to 64."),
+        (["--seed", "x"], "'x' is no whole number."),
+        (["--max-drop", "two"], "'two' is no number."),
+    ],
+)
+def test_numbers_are_spoken_of_in_words(given: list[str], said: str) -> None:
+    result = run("compile", "--target", "host", *given)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == f"error: Invalid value for '{given[0]}': {said}"
+
+
 # -q and -v.
 
 
@@ -121,6 +136,12 @@ def test_quiet_leaves_results_and_errors() -> None:
     assert talking("--quiet", error=errors.UsageError("what")).output == "result\nerror: what\n"
     plain = talking()
     assert plain.stdout == "result\nnext:\n  repghost flops\n" and plain.stderr == "note: a note\n"
+
+
+def test_both_may_stand_before_the_command() -> None:
+    result = CliRunner().invoke(cli.cli, ["-q", "export", "/nonexistent", "-o", "x.onnx"])
+    assert result.exit_code == 2 and terminal.quiet
+    assert CliRunner().invoke(cli.cli, ["flops", "wide"]).exit_code == 2 and not terminal.quiet
 
 
 def test_verbose_says_where_an_error_came_from() -> None:
