@@ -215,7 +215,8 @@ def _missing_package(error: ModuleNotFoundError) -> Exception:
     if not package or package in OWN_PACKAGES:
         return error
     message = (
-        f"the Python package {package!r} is needed and not installed. Install the project's packages: pip install ."
+        f"the Python package {package!r} is needed and not installed. 'repghost doctor' says what is missing and "
+        "how to get it."
     )
     return Failure(message, 4)
 

@@ -167,6 +167,15 @@ def is_out_of_memory(error: BaseException) -> bool:
     return not of_system and OUT_OF_MEMORY.search(str(error)) is not None
 
 
+def requirement(package: str) -> str:
+    """Return what to install for a package that this one needs, with the versions that it needs: "click>=8.2"."""
+    try:
+        found = [line.partition(";")[0].strip() for line in requires(DISTRIBUTION) or () if ";" not in line]
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        found = []
+    return next((line for line in found if re.match(rf"{re.escape(package)}(?![\w.-])", line)), package)
+
+
 def install_command(extra: str) -> str:
     """Return the command that installs the packages of an extra, by their own names: no index has this project.
 

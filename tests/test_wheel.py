@@ -120,7 +120,6 @@ def test_a_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> No
         (["verify", "."], "build one with 'repghost compile'."),
         (["report", "."], "'repghost compile --target arm64' writes"),
         (["advise", "--board", "pi4", "--ms", "40"], "repghost compile --target arm64 --width"),
-        (["compile", "--target", "host", "--weights", "absent.pth"], "needs --data DIR"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -14,7 +14,8 @@ from compile.machine.emulator import TOOLS, find_emulator, install_hint
 from compile.storage.stage_cache import versions
 from compile.targets.table import COUNTED, host_target
 from repghost import bundled
-from repghost.errors import RepGhostError
+from repghost.errors import RepGhostError, requirement
+from repghost.terminal import shell_command
 
 OLDEST_PYTHON = (3, 11)
 PACKAGES = ("torch", "torchvision", "apache-tvm", "ziglang", "numpy", "onnx", "pillow", "safetensors", "click", "tqdm")
@@ -37,14 +38,16 @@ def diagnose() -> list[Finding]:
 def _python() -> Iterator[Finding]:
     wanted = ".".join(str(part) for part in OLDEST_PYTHON)
     good = sys.version_info[:2] >= OLDEST_PYTHON
-    remedy = "" if good else f"install Python {wanted} or newer, then: make PYTHON=python{wanted} ..."
+    remedy = "" if good else f"install Python {wanted} or newer, and this package for it"
     yield Finding("python", "ok" if good else "missing", platform.python_version(), remedy)
 
 
 def _packages() -> Iterator[Finding]:
     for name, found in versions(*PACKAGES).items():
         good = found[:1].isdigit()
-        yield Finding(name, "ok" if good else "missing", found, "" if good else "pip install .")
+        yield Finding(
+            name, "ok" if good else "missing", found, "" if good else shell_command("pip", "install", requirement(name))
+        )
 
 
 def _linker() -> Iterator[Finding]:

@@ -16,7 +16,7 @@ BUDGETS_MS = (10.0, 30.0, 100.0)
 SIZE = 224  # pixels of the table
 SHOWN = ("raspberry-pi-zero-2", "raspberry-pi-3", "raspberry-pi-4", "raspberry-pi-5", "jetson-orin-nano", "rk3588-big",
          "rk3566", "imx8m", "dimensity-9300", "phone-a78", "phone-a76", "phone-a73", "phone-a55")  # fmt: skip
-GPU = "its GPU takes another bundle: make compile TARGET=jetson (TensorRT, docs/jetson.md)"
+GPU = "its GPU takes another bundle: repghost compile --target jetson (TensorRT, docs/jetson.md)"
 NOTES = {"jetson-orin-nano": GPU}  # what is to be known of a board besides its figures
 
 

@@ -14,7 +14,7 @@ from repghost.sizes import parse_size, sides, sides_text
 from repghost.tables import Cell, Table, make_table
 
 ABSENT, NO_WEIGHTS = "not measured", "no weights"
-FILL = "make compile TARGET=arm64 WIDTH={width} WEIGHTS=timm DATA=imagenet"
+FILL = "repghost compile --target arm64 --width {width} --weights timm --data imagenet"
 LAYERS = "layers-"  # begins the names of the tables of layers
 MEGA = 1e6
 

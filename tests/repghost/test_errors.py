@@ -37,3 +37,11 @@ def test_of_a_long_table_the_nearest_entries_are_shown() -> None:
     assert "Did you mean 'network_0107'?" in message and "1295 more" in message and len(message) < 200
     assert "allowed: " + ", ".join(names[:5]) in str(unknown_value("network", "?", names))
     assert all(name in str(unknown_value("network", "?", names[:100])) for name in names[:100])
+
+
+def test_a_package_is_named_with_the_versions_that_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = ["torch>=2.10", "onnx>=1.21", "onnxruntime>=1.20; extra == 'peers'"]
+    monkeypatch.setattr(errors, "requires", lambda name: listed)
+    assert [errors.requirement(name) for name in ("torch", "onnx", "onnxruntime", "tor")] == [
+        "torch>=2.10", "onnx>=1.21", "onnxruntime", "tor",
+    ]  # fmt: skip

@@ -13,12 +13,13 @@ from repghost.errors import as_command, options_spelled
 from repghost.terminal import escape, shell_command
 
 STARTED_BY = "REPGHOST_STARTED_BY"  # the Makefile sets it to "make"
-# The Makefile's variables that become options of `repghost compile` and `repghost report`, in small letters.
+# The Makefile's variables that become options of the same name, in small letters.
 VARIABLES = frozenset({
     "target", "width", "model", "size", "weights", "data", "preprocess", "precision", "config", "images", "test_images",
-    "threads", "class_order", "class_map", "max_drop", "jetpack", "name", "output", "widths", "compare",
+    "threads", "class_order", "class_map", "max_drop", "jetpack", "name", "output", "widths", "compare", "recipe",
+    "epochs",
 })  # fmt: skip
-OF_MAKE = ("compile", "report", "doctor")  # what make starts by the same name
+OF_MAKE = ("compile", "train", "report", "doctor")  # what make starts by the same name
 _WRITTEN = re.compile(r"(?<![\w-])'?--([a-z][a-z-]*)'?( / '-{1,2}[\w-]+')*")
 
 
