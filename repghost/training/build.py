@@ -113,7 +113,7 @@ def start(recipe: Recipe, classes: int, steps_per_epoch: int, ranks: Ranks, weig
     """
     _check_execution(recipe, ranks)
     torch.manual_seed(recipe.seed)
-    model = RepGhostNet(width=recipe.width, num_classes=classes, dropout=recipe.dropout)
+    model = RepGhostNet(recipe.width, classes, recipe.preprocess.channels, recipe.dropout)
     if weights is not None:
         weights.load_into(model)
     for module in model.modules():

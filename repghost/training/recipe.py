@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from repghost.data.images.chosen_preprocess import require_square_rgb
+from repghost.data.images.chosen_preprocess import require_square
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError, option, unknown_value
 from repghost.network.spec import WIDTH_LIMIT, parse_width
@@ -100,7 +100,7 @@ class Recipe:
                 f"{owner}: {self.warmup_epochs} warm-up epochs leave nothing of {self.epochs} epochs; "
                 f"give more {option('epochs')}."
             )
-        size = require_square_rgb(self.preprocess, f"{owner}: training")
+        size = require_square(self.preprocess, f"{owner}: training")
         if max(self.crop_padding, self.cutout) >= size:
             raise UsageError(
                 f"{owner}: crop_padding and cutout must be below the {size} pixels of "

@@ -15,6 +15,7 @@ from repghost.errors import RepGhostError, UsageError, option
 from repghost.evaluation.classes import match_names
 from repghost.network.model import RepGhostNet
 
+STEM = "conv_stem.weight"
 HEAD = ("classifier.weight", "classifier.bias")
 
 
@@ -58,12 +59,13 @@ class Start:
         return fresh
 
 
-def read_start(source: str | Path, width: float) -> Start:
+def read_start(source: str | Path, width: float, channels: int = 3) -> Start:
     """Return the weights of a checkpoint, or timm's published ones.
 
     Args:
         source: a path, or "timm".
         width: of the network they go into; another one is refused.
+        channels: of its images; for grey ones, the weights of the three colours are added up, as timm does.
 
     Raises:
         UsageError: when the file is no checkpoint, of another width, or not in train form.
@@ -82,9 +84,15 @@ def read_start(source: str | Path, width: float) -> Start:
             f"{source}: a network in {checkpoint.spec.form} form with branches {checkpoint.spec.branches!r} cannot be "
             "trained further; give the checkpoint that the training wrote."
         )
-    if checkpoint.spec.in_chans != 3:
-        raise UsageError(f"{source}: takes {checkpoint.spec.in_chans} colour channels; training reads RGB.")
-    return Start(str(source), checkpoint.state_dict, checkpoint.spec.num_classes, checkpoint.labels, checkpoint.notes)
+    tensors = dict(checkpoint.state_dict)
+    if (checkpoint.spec.in_chans, channels) == (3, 1):
+        tensors[STEM] = tensors[STEM].sum(1, keepdim=True)
+    elif checkpoint.spec.in_chans != channels:
+        raise UsageError(
+            f"{source}: takes {checkpoint.spec.in_chans} colour channels, the network {channels}; give "
+            f"{option('in_chans', checkpoint.spec.in_chans)}."
+        )
+    return Start(str(source), tensors, checkpoint.spec.num_classes, checkpoint.labels, checkpoint.notes)
 
 
 def freeze(model: RepGhostNet, what: str) -> None:

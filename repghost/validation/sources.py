@@ -104,7 +104,7 @@ def _from_state(source: str | Path) -> dict[str, Checkpoint] | None:
         state = read_state(path)
     except UsageError:
         return None
-    spec = ModelSpec(state.recipe.width, len(state.classes), dropout=state.recipe.dropout)
+    spec = ModelSpec(state.recipe.width, len(state.classes), state.recipe.preprocess.channels, state.recipe.dropout)
     model, average = (validated(weights, spec) if weights else {} for weights in (state.model, state.average))
     raw = Checkpoint(model, spec, state.recipe.preprocess.to_dict(), state.classes, {}, file_digest(path))
     return {RAW: raw, EMA: replace(raw, state_dict=average)} if average else {"": raw}

@@ -87,6 +87,7 @@ class RecipeValues(TypedDict, total=False):
         distill_alpha: the teacher's share of the loss.
         distill_kind: "soft" compares probabilities, "hard" with the teacher's class.
         distill_temperature: of the soft comparison.
+        in_chans: 1 for a network of grey images, 3 for RGB.
         img_size: pixels of the input.
         input_size: 3, height and width of the input.
         crop_pct: input size / resize, when judging.
@@ -162,6 +163,7 @@ class RecipeValues(TypedDict, total=False):
     distill_alpha: float
     distill_kind: str
     distill_temperature: float
+    in_chans: int
     img_size: int
     input_size: tuple[int, int, int]
     crop_pct: float
@@ -170,7 +172,7 @@ class RecipeValues(TypedDict, total=False):
     interpolation: str
 
 
-OF_PREPROCESS = ("img_size", "input_size", "crop_pct", "mean", "std", "interpolation")
+OF_PREPROCESS = ("in_chans", "img_size", "input_size", "crop_pct", "mean", "std", "interpolation")
 # Fields of a recipe that arguments call otherwise, as those of `train_quantized`.
 SPELLED = {
     "amp_dtype": "amp",
@@ -291,8 +293,9 @@ def values_of(recipe: Recipe) -> dict[str, Any]:
     share = images.height / resize
     if int(images.height / share) != resize:
         share = images.height / (resize + 0.5)
-    return found | {"img_size": images.height, "crop_pct": share, "mean": list(images.mean), "std": list(images.std),
-                    "interpolation": images.interpolation}  # fmt: skip
+    found |= {"in_chans": images.channels, "img_size": images.height, "crop_pct": share}
+    found |= {"interpolation": images.interpolation}
+    return found if images.channels == 1 else found | {"mean": list(images.mean), "std": list(images.std)}
 
 
 def without_idle(recipe: str, values: Mapping[str, Any], idle: Collection[str]) -> dict[str, Any]:

@@ -133,7 +133,9 @@ def run(
     tell(*notes_on(dataset))
     recipe = _suited(recipe, bool(why), dataset, wanted, ranks, tell)
     names = class_names(dataset, wanted.num_classes)
-    weights = None if wanted.pretrained is None else read_start(wanted.pretrained, recipe.width)
+    weights, channels = None, recipe.preprocess.channels
+    if wanted.pretrained is not None:
+        weights = read_start(wanted.pretrained, recipe.width, channels)
     if weights is not None and weights.ordered(names).classes != len(names):
         of = "" if weights.labels is None else f" ({shown_names(weights.labels)})"
         tell(f"the classifier begins fresh, {weights.source} is for {weights.classes} other classes{of}")

@@ -12,6 +12,8 @@ from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preproces
 from repghost.errors import UsageError, option
 from repghost.sizes import Size, sides, sides_text
 
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601)
+
 
 def resolve_preprocess(
     stored: Mapping[str, Any] | None, num_classes: int, given: Path | Preprocess | None = None
@@ -55,19 +57,21 @@ def with_values(preprocess: Preprocess, given: Mapping[str, Any]) -> Preprocess:
 
     Args:
         preprocess: what is changed.
-        given: any of mean, std, interpolation; img_size or input_size, which keep the share that is cropped; crop_pct.
+        given: any of in_chans, mean, std, interpolation; img_size or input_size, which keep the share that is cropped;
+            crop_pct.
 
     Raises:
         UsageError: for a value out of range.
     """
+    preprocess = _of_channels(preprocess, given.get("in_chans", preprocess.channels))
     changes = {key: given[key] for key in ("mean", "std", "interpolation") if key in given}
     size = given.get("img_size")
     if "input_size" in given:
         channels, height, width = given["input_size"]
-        if channels != 3 or height != width or size not in (None, height):
+        if channels != preprocess.channels or height != width or size not in (None, height):
             raise UsageError(
-                f"{option('input_size')} must be 3 N N and agree with {option('img_size')}, not {channels} {height} "
-                f"{width}."
+                f"{option('input_size')} must be {preprocess.channels} N N and agree with {option('img_size')}, not "
+                f"{channels} {height} {width}."
             )
         size = height
     share = given.get("crop_pct", preprocess.height / sides(preprocess.resize)[0])
@@ -79,15 +83,31 @@ def with_values(preprocess: Preprocess, given: Mapping[str, Any]) -> Preprocess:
     return replace(preprocess, **changes)
 
 
-def require_square_rgb(preprocess: Preprocess, what: str) -> int:
-    """Return the side of a preprocessing for square RGB images.
+def require_square(preprocess: Preprocess, what: str) -> int:
+    """Return the side of a preprocessing for square images, in RGB or grey.
 
     Raises:
         UsageError: for another one, naming `what` takes no such images.
     """
-    if preprocess.channels != 3 or not isinstance(preprocess.size, int) or preprocess.squash:
+    if not isinstance(preprocess.size, int) or preprocess.squash:
         raise UsageError(
-            f"{what} takes square RGB pictures, not {sides_text(preprocess.size)} pixels with {preprocess.channels} "
-            "channel(s); give a Preprocess for such pictures, which squashes none."
+            f"{what} takes square pictures, not {sides_text(preprocess.size)} pixels; give a Preprocess for such "
+            "pictures, which squashes none."
         )
     return preprocess.size
+
+
+def _of_channels(preprocess: Preprocess, channels: int) -> Preprocess:
+    """Return a preprocessing for RGB or grey images, whose mean is the luma of the mean in colour."""
+    if channels not in (1, 3):
+        raise UsageError(
+            f"{option('in_chans')} must be 1 (grey) or 3 (RGB), not {channels}: pictures are decoded to one of them. "
+            "Train a network of other channels in a loop of your own: repghost.create_model takes any number, and "
+            "quantize and compile take its checkpoint."
+        )
+    if channels == preprocess.channels:
+        return preprocess
+    if channels == 3:
+        return replace(preprocess, mean=preprocess.mean * 3, std=preprocess.std * 3)
+    mean = sum(weight * value for weight, value in zip(LUMA, preprocess.mean, strict=True))
+    return replace(preprocess, mean=(round(mean, 6),), std=(round(sum(preprocess.std) / 3, 6),))

@@ -71,15 +71,17 @@ class TrainingImages(Dataset[Any]):
     images: ImageSet
     transform: Any
     seed: int
+    grey: bool = False  # what the network takes
 
     def __getitem__(self, key: tuple[int, int, int]) -> tuple[NDArray[np.uint8], int, tuple[str, ...]]:
-        """Return uint8 [3, size, size], the label, and messages about broken images."""
+        """Return uint8 [channels, size, size], the label, and messages about broken images."""
         epoch, index, repetition = key
         broken: list[str] = []
         for place in range(index, index + len(self.images)):
             number = place % len(self.images)
             try:
                 image, label = self.images[number]
+                image = image.convert("L") if self.grey else image
             except ImageError as error:
                 broken.append(_named(self.images, number, error))
                 continue
@@ -167,7 +169,7 @@ class LoaderFeed:
             "generator": torch.Generator(),  # else the loader draws from the generator that dropout uses
         }
         self._training = DataLoader(
-            TrainingImages(training, train_transform(recipe), recipe.seed),
+            TrainingImages(training, train_transform(recipe), recipe.seed, recipe.preprocess.channels == 1),
             batch_sampler=self._order,
             collate_fn=collate_training,
             **shared,
@@ -203,6 +205,7 @@ class LoaderFeed:
             _WithoutMessages(self._training, self._note),
             self.recipe.preprocess.mean,
             self.recipe.preprocess.std,
+            channels=self.recipe.preprocess.channels,
             device=self.ranks.device,
         )
         for step, (inputs, labels) in enumerate(prefetched, done):
