@@ -1,4 +1,4 @@
-"""ONNX of a detector: the backbone with its pyramid, which any runtime reads, or the whole detector.
+"""ONNX of a detector: the backbone with its pyramid or the heads of ssdlite, which any runtime reads, or all of it.
 
 PyTorch's tracing exporter writes them; the whole detector has loops, NMS and RoiAlign inside and needs a runtime that
 knows them, e.g. ONNX Runtime.
@@ -20,7 +20,10 @@ from torch import nn
 
 from repghost.detection.checkpoint import Detector
 from repghost.detection.detector import fuse_detector
+from repghost.detection.graph import graph_of_detector
+from repghost.detection.ssdlite import SSDLite, prepare
 from repghost.errors import IntegrityError, UsageError
+from repghost.exporters.onnx import graph_onnx
 from repghost.network.fuse import TOLERANCE
 from repghost.version import __version__
 
@@ -58,6 +61,35 @@ def export_detector(detector: Detector, height: int, width: int) -> onnx.ModelPr
     # The order in which torchvision's dictionaries hold them.
     names = ["boxes", "scores", "labels"] if kind == "retinanet" else ["boxes", "labels", "scores", "masks"]
     return _export(fused, ([example],), names, detector, {"height": height, "width": width})
+
+
+def export_heads(detector: Detector) -> onnx.ModelProto:
+    """Return a fused ssdlite: float32 [1, 3, size, size], normalized, to the maps of scores and then those of boxes.
+
+    What the maps mean stands in the metadata, as `repghost.detection.boxes.BoxRule`.
+
+    Raises:
+        UsageError: when it is another detector.
+        IntegrityError: when the file does not compute what the network computes.
+    """
+    model = detector.model
+    if not isinstance(model, SSDLite):
+        raise UsageError(f"only ssdlite has heads to write; this is a {detector.recipe.kind}.")
+    graph = graph_of_detector(model.cpu().eval())
+    texts = {
+        "repghost.preprocess": json.dumps(model.preprocess.to_dict(), sort_keys=True),
+        "repghost.labels": json.dumps([category.name for category in detector.categories], ensure_ascii=False),
+        "repghost.detection": json.dumps(model.rule.to_dict(), sort_keys=True),
+    }
+    proto = graph_onnx(graph, model.preprocess.size, "ssdlite", 1, texts)
+    example = torch.rand(3, *graph.size, generator=torch.Generator().manual_seed(0))  # type: ignore[misc]
+    with torch.no_grad():
+        prepared = torch.from_numpy(model.preprocess.normalize(prepare(example, model.preprocess)[None]))
+        maps = list(model.backbone(prepared).values())
+        heads: Any = model.head
+        expected = [head(value) for part in (heads.scores, heads.boxes) for head, value in zip(part, maps, strict=True)]
+    _check_pyramid(proto, prepared.numpy(), [value.numpy() for value in expected])
+    return proto
 
 
 class _Listed(nn.Module):

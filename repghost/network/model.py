@@ -6,6 +6,7 @@ Same layers, same parameter names and same answers as https://github.com/Chengpe
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from repghost.errors import UsageError
 from repghost.network.blocks import ConvBnAct, RepGhostBottleneck, RepGhostModule, dropout, refuse_training
+from repghost.network.features import FeatureMaps, feature_info_of
 from repghost.network.spec import HEAD_CHANNELS, Branches, ModelSpec, network_shape, parse_width
 
 
@@ -69,6 +71,38 @@ class RepGhostNet(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """Return the last feature map [N, tail_channels, H / 32, W / 32]."""
         return self.blocks(self.act1(self.bn1(self.conv_stem(x))))
+
+    @property
+    def feature_info(self) -> list[dict[str, Any]]:
+        """Channels, stride and module of the maps that `forward_intermediates` gives, as timm's networks have it."""
+        return feature_info_of(network_shape(self.spec.width, self.spec.enable_se))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Return the last feature map and those of the resolutions, or these alone; the arguments are timm's.
+
+        Args:
+            x: images [N, in_chans, H, W].
+            indices: places among the strides 2, 4, 8, 16, 32; so many last ones; None: all.
+            norm: of no effect: every map is normalized.
+            stop_early: compute nothing behind the last map; with `intermediates_only`.
+            output_fmt: "NCHW".
+            intermediates_only: leave out the last feature map.
+
+        Raises:
+            UsageError: for places that are not there, or arguments that do not fit together.
+        """
+        if output_fmt != "NCHW" or (stop_early and not intermediates_only):
+            raise UsageError("output_fmt is 'NCHW', and stop_early=True goes with intermediates_only=True.")
+        maps = FeatureMaps(self, indices)(x)
+        return maps if intermediates_only else (self.forward_features(x), maps)
 
     def forward_head(self, x: Tensor) -> Tensor:
         """Return the logits [N, num_classes] of a feature map."""

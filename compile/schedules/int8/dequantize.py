@@ -9,6 +9,8 @@ from compile.ir import tir
 from compile.ir.memory_plan import AnyOperator
 from compile.schedules.base import NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 
+LANES = (16, 8, 4, 1)  # numbers at a time
+
 
 def schedule_dequantize(operator: AnyOperator, context: Context) -> MaybeScheduled:
     """Schedule an operator that makes a result of integers; None for anything else."""
@@ -39,16 +41,19 @@ def _schedule_map(operator: Dequantize, context: Context) -> Scheduled:
     frame = KernelFrame(operator.name, 1, 2, operator.input.element)
     kernel, (zero_point, start) = frame.kernel, frame.scalars
     scale = kernel.bind(frame.constants("float32").load(0), "scale")
-    with (
-        kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
-        kernel.loop(output.width, name="x") as x,
-        kernel.loop(output.channels, name="channel") as channel,
-    ):
-        steps = tir.cast(
-            frame.tensors[0].load(source.origin + row * source.pitch + x * source.pixel + channel), tir.INDEX
-        )
-        number = tir.cast(tir.cast(steps - zero_point, "int32"), "float32") * scale
-        kernel.store(frame.logits, start + (row * output.width + x) * output.channels + channel, number)
+    lanes = max(count for count in LANES if count <= output.channels)
+    with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row, kernel.loop(output.width, name="x") as x:
+        here = source.origin + row * source.pitch + x * source.pixel
+        there = start + (row * output.width + x) * output.channels
+        for first, count in ((0, lanes), (output.channels // lanes * lanes, 1)):
+            groups = (output.channels if count == 1 else output.channels // lanes * lanes) - first
+            if groups > 0:
+                with kernel.loop(groups // count, name="group") as group:
+                    at = first + group * count
+                    steps = tir.cast(frame.tensors[0].load(here + at, count), "int32")
+                    steps = steps - tir.splat(zero_point, tir.vector("int32", count))
+                    number = tir.cast(steps, "float32") * tir.splat(scale, tir.vector("float32", count))
+                    kernel.store(frame.logits, there + at, number)
     return Scheduled(
         function=kernel.finish(),
         name=f"rg_{NAMES[operator.input.element]}_dequantize_{output.height}x{output.width}_c{output.channels}"

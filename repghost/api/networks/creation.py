@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from repghost.checkpoints.timm_hub import fetch
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.hub.address import is_address
+from repghost.network.features import FeatureMaps
 from repghost.network.model import RepGhostNet
 from repghost.network.spec import WIDTHS, Branches, Form, parse_width
 
@@ -26,6 +28,7 @@ def create_model(
     pretrained: bool = False,
     features_only: bool = False,
     *,
+    out_indices: Sequence[int] | None = None,
     num_classes: int | None = None,
     in_chans: int | None = None,
     dropout: float | None = None,
@@ -42,6 +45,8 @@ def create_model(
         pretrained: with the weights that timm or torchvision publish, or those at hf://; False: random ones.
         features_only: feature maps instead of logits, for detectors and the like: of a RepGhostNet by stride,
             {"4": [N, C, H / 4, W / 4], ...}, of timm's a list.
+        out_indices: with features_only: a list of the maps at these places among the strides 2, 4, 8, 16 and 32, and
+            what timm's networks have, `feature_info`.
         num_classes: of the classifier, which then begins at random; None: the network's own.
         in_chans: channels of the images of a RepGhostNet; it and what follows as in `repghost.RepGhostNet`.
         dropout: probability before its classifier.
@@ -62,7 +67,11 @@ def create_model(
         "enable_se": enable_se, "deploy": deploy, "branches": branches,
     }  # fmt: skip
     options = {key: value for key, value in options.items() if value is not None}
+    if out_indices is not None and not features_only:
+        raise UsageError("out_indices= belongs to features_only=True, which is not given.")
     if isinstance(name, str) and is_named(name):
+        if out_indices is not None:
+            raise UsageError("out_indices= is for RepGhostNet; give timm's networks to timm.create_model.")
         return _of_library(name, pretrained, features_only, options)
     found = read_checkpoint(Path(str(name))) if is_address(name) else None
     width = parse_width(name, custom=True) if found is None else found.spec.width
@@ -73,7 +82,8 @@ def create_model(
 
         model = create_model(name, pretrained, **options)
         assert isinstance(model, RepGhostNet)
-        return with_facts(RepGhostFeatures(model).eval(), model.__dict__.get("preprocess"), None)
+        maps = RepGhostFeatures(model) if out_indices is None else FeatureMaps(model, out_indices)
+        return with_facts(maps.eval(), model.__dict__.get("preprocess"), None)
     if not pretrained:
         return RepGhostNet(width=width, **options).eval()
     checkpoint = found or fetch(width)

@@ -34,6 +34,7 @@ from repghost.training.transfer import Start, read_start
 
 OUTPUT, WORKERS, BROKEN_LIMIT = "runs/detect", 4, 50
 EXPORTERS = {"pyramid": exporters.export_pyramid, "detector": exporters.export_detector}
+HEADS = "heads"  # the part of ssdlite that is written
 MOST_RESAMPLES = 100_000
 RESUMES = ("new", "continue", "auto")
 
@@ -218,31 +219,38 @@ def export_detector(
     detector: str | os.PathLike[str],
     output: str | os.PathLike[str],
     *,
-    part: str = "pyramid",
+    part: str | None = None,
     height: int | None = None,
     width: int | None = None,
 ) -> ExportedDetector:
-    """Write a detector, or its backbone with the pyramid, as ONNX of fixed sizes.
+    """Write a detector, its heads, or its backbone with the pyramid, as ONNX of fixed sizes.
 
-    The pyramid takes normalized images [1, 3, height, width] and is compared with the network before it is written. The
-    detector takes one image [3, height, width] in [0, 1] and gives boxes, labels, scores and masks.
+    The pyramid and the heads take normalized images [1, 3, height, width] and are compared with the network before they
+    are written. The detector takes one image [3, height, width] in [0, 1] and gives boxes, labels, scores and masks.
 
     Args:
         detector: the file that `repghost.train_detector` wrote.
         output: the file to write.
-        part: "pyramid": fused backbone and pyramid; "detector": everything, for runtimes with NMS.
-        height: of the input, pixels; None: the short side it was trained with.
+        part: "pyramid": fused backbone and pyramid; "detector": everything, for runtimes with NMS; "heads": a fused
+            ssdlite up to its maps of scores and boxes; None: the heads of ssdlite, of others the pyramid.
+        height: of the input, pixels; None: the short side it was trained with. ssdlite has the one it was trained for.
         width: of the input, pixels; None: the height.
 
     Raises:
         UsageError: when the file is no detector, or a side is no multiple of 32.
         IntegrityError: when the pyramid does not compute what the network does.
     """
-    if part not in EXPORTERS:
-        raise unknown_value("part", part, EXPORTERS)
+    if part not in (None, HEADS, *EXPORTERS):
+        raise unknown_value("part", part, (HEADS, *EXPORTERS))
     loaded = read_detector(Path(detector))
-    height = height or -(-loaded.recipe.min_size // exporters.MULTIPLE) * exporters.MULTIPLE
-    proto = EXPORTERS[part](loaded, height, width or height)
+    if part == HEADS or loaded.recipe.kind == "ssdlite":
+        if part not in (None, HEADS) or height or width:
+            wrong = ", ".join(option(name) for name in ("part", "height", "width"))
+            raise UsageError(f"ssdlite is written up to its heads, for the size it was trained for; leave {wrong} out.")
+        proto = exporters.export_heads(loaded)
+    else:
+        height = height or -(-loaded.recipe.min_size // exporters.MULTIPLE) * exporters.MULTIPLE
+        proto = EXPORTERS[part or "pyramid"](loaded, height, width or height)
     content = proto.SerializeToString(deterministic=True)
     write_bytes_atomically(Path(output), content)
     return ExportedDetector(Path(output), len(content), tuple(value.name for value in proto.graph.output))

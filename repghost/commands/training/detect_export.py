@@ -13,15 +13,16 @@ from repghost.terminal import say
 @click.command("detect-export", short_help="Write a detector as ONNX.")
 @click.argument("detector", type=click.Path(path_type=Path))
 @output_file("The ONNX file to write.")
-@click.option("--part", default="pyramid", show_default=True,
-              help="pyramid: fused backbone and pyramid; detector: everything, for runtimes with NMS.")  # fmt: skip
+@click.option("--part", help="pyramid: fused backbone and pyramid; detector: everything, for runtimes with NMS; heads: "
+              "ssdlite.  [default: heads of ssdlite, else pyramid]")  # fmt: skip
 @click.option("--height", type=click.IntRange(32, 4096), help="Of the input, in pixels.  [default: the short side]")
 @click.option("--width", type=click.IntRange(32, 4096), help="Of the input, in pixels.  [default: the height]")
 def command(detector: Path, output: Path, part: str, height: int | None, width: int | None) -> None:
     """Write DETECTOR, a file of 'repghost detect-train', as ONNX with fixed sizes.
 
-    The pyramid takes normalized pictures [1, 3, height, width] and is compared with the network before it is written.
-    The detector takes one picture [3, height, width] in [0, 1] and gives boxes, labels, scores and masks.
+    The pyramid and the heads take normalized pictures [1, 3, height, width] and are compared with the network before
+    they are written. The detector takes one picture [3, height, width] in [0, 1] and gives boxes, labels, scores and
+    masks.
     """
     from repghost.api.training.detection import export_detector
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from click.testing import CliRunner
@@ -204,6 +205,16 @@ def test_an_image_without_objects_to_keep_stays_whole() -> None:
     for seed in range(20):
         torch.manual_seed(seed)
         assert len(augmented(Sample(torch.zeros(3, 40, 40), target), 1.0, 0.0).target["boxes"]) == 1
+
+
+def test_the_heads_are_written_as_onnx_and_only_they(file: Path, tmp_path: Path) -> None:
+    written = repghost.export_detector(file, tmp_path / "heads.onnx")
+    assert written.outputs[0] == "scores.0.result" and written.outputs[-1] == "boxes.4.result"
+    metadata = {entry.key: entry.value for entry in onnx.load(tmp_path / "heads.onnx").metadata_props}
+    assert json.loads(metadata["repghost.detection"])["classes"] == 2
+    for options in ({"part": "pyramid"}, {"part": "detector"}, {"height": 96}):
+        with pytest.raises(UsageError, match="up to its heads"):
+            repghost.export_detector(file, tmp_path / "other.onnx", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
