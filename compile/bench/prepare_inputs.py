@@ -75,7 +75,7 @@ def prepare(bundle: Bundle, folder: Path, weights: Path | None, flags: frozenset
         source = _existing(weights) if weights is not None else kept
         if source is not None:
             onnx, logits = _export(source, folder, preprocess, images)
-    if onnx is not None and logits is None:
+    if onnx is not None and logits is None and "outputs" not in bundle.manifest:
         logits = _logits_of(onnx, preprocess, images)
     inputs = PeerInputs(
         folder=folder,

@@ -24,23 +24,26 @@ class OrtSession:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._output = self._session.get_outputs()[0].name
+        self._outputs = [output.name for output in self._session.get_outputs()]
         self._input = self._session.get_inputs()[0].name
         self._binding = self._session.io_binding()
 
     def feed(self, image: NDArray[np.float32]) -> None:
         """Bind the image."""
         self._binding.bind_cpu_input(self._input, image)
-        self._binding.bind_output(self._output)
+        for output in self._outputs:
+            self._binding.bind_output(output)
 
     def run(self) -> None:
         """Run one inference."""
         self._session.run_with_iobinding(self._binding)
 
     def logits(self) -> NDArray[np.float32]:
-        """Return the logits."""
-        result: NDArray[np.float32] = self._binding.copy_outputs_to_cpu()[0]
-        return result
+        """Return the logits; of several maps [1, C, H, W] the numbers as a bundle orders them, [1, numbers]."""
+        results: list[NDArray[np.float32]] = self._binding.copy_outputs_to_cpu()
+        if len(results) == 1:
+            return results[0]
+        return np.concatenate([np.moveaxis(result, 1, -1).reshape(1, -1) for result in results], axis=1)
 
 
 def prepare(inputs: PeerInputs, form: str) -> Path:

@@ -12,6 +12,7 @@ SHOWN = {
     "repghost-qat-bench": "docs/qat.md",
     "repghost-quantization-choice": "docs/quantization.md",
     "repghost-training-bars": "docs/training-bars.md",
+    "repghost-detection": "docs/detection.md",
 }
 
 

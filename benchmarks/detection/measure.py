@@ -1,0 +1,107 @@
+"""docs/detection.json and its section of docs/detection.md: a light detector in each of its forms, on drawn shapes.
+
+python -m benchmarks.detection.shapes SHAPES
+repghost detect-train --data SHAPES ...; repghost quantize ...; repghost compile ... (docs/detection.md has them)
+repghost bench RUN/arm64/int8 --count --json COUNT.json
+python -m benchmarks.detection.measure --detector DETECTOR --run RUN --data SHAPES --count COUNT.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.shared.command import run_command
+from benchmarks.shared.documents import Markers, write_json
+from compile.report.run_report import QDQ_FILE
+from repghost.api.training.detection import evaluate_detector
+from repghost.files import write_text_atomically
+from repghost.tables import make_table, markdown_lines
+
+FORMAT, VERSION = "repghost-detection", 1
+JSON_FILE, PAGE_FILE = "detection.json", "detection.md"
+MARKERS = Markers(
+    "<!-- shapes: written by benchmarks.detection.measure -->", "<!-- end of shapes -->", "the table of shapes belongs"
+)
+RESAMPLES = 1000
+POINTS = 100.0
+
+
+def measure(detector: Path, run: Path, data: Path, count: Path) -> dict[str, Any]:
+    """Return the average precision of a detector, its integer program and its build, and what a build executes.
+
+    Args:
+        detector: of `repghost detect-train`.
+        run: the folder of `repghost compile`.
+        data: the drawn shapes.
+        count: JSON of `repghost bench --count`.
+    """
+    paths = {"float32": detector, "integer program": run / QDQ_FILE, "compiled build": run / "host" / "int8"}
+    found = {name: evaluate_detector(path, data, split="val", resamples=RESAMPLES) for name, path in paths.items()}
+    report = json.loads((run / "report.json").read_text())
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": report["model"]["name"],
+        "size": report["preprocess"]["size"],
+        "resamples": RESAMPLES,
+        "forms": [{"form": name, **evaluation.to_dict()} for name, evaluation in found.items()],
+        "change": [POINTS * value for value in found["compiled build"].change(found["float32"])],
+        "verified": _verified(report),
+        "count": json.loads(count.read_text()),
+    }
+
+
+def _verified(report: Mapping[str, Any]) -> list[str]:
+    """Return the instruction sets that repeated the recorded images to the bit."""
+    replays = [replay for build in report["builds"] for replay in build["verification"].get("replays", ())]
+    return sorted({str(replay["variant"]) for replay in replays})
+
+
+def render(found: Mapping[str, Any]) -> str:
+    """Return the section of docs/detection.md."""
+    first = found["forms"][0]
+    rows = []
+    for form in found["forms"]:
+        low, high = form["intervals"]["ap50"]
+        boxes = form["boxes"]
+        per_class = (f"{form['classes'][name]:.1%}" for name in first["classes"])
+        rows.append((form["form"], f"{boxes['ap']:.1%}", f"{boxes['ap50']:.1%} ({low:.1%} to {high:.1%})", *per_class))
+    change, low, high = found["change"]
+    lines = markdown_lines(make_table(("", "AP", "AP50", *first["classes"]), rows))
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{found['model']}, {found['size']} x {found['size']} px, {first['pictures']} pictures with "
+            f"{first['objects']} objects; intervals hold 95 % of {found['resamples']} draws of the pictures with "
+            "replacement, columns on the right are AP50 by class. The build against float32 on the same draws: AP50 "
+            f"{change:+.2f} points ({low:+.2f} to {high:+.2f}). Equal to the bit on recorded pictures: "
+            f"{', '.join(found['verified'])}.",
+            "",
+            f"One inference of the arm64 bundle executes {found['count']['counts'][0]['instructions']:,} instructions "
+            f"on {found['count']['counts'][0]['cpu']} (emulated, exact), boxes not included.",
+        ]
+    )
+
+
+@click.command("detection")
+@click.option("--detector", required=True, type=click.Path(path_type=Path))
+@click.option("--run", required=True, type=click.Path(path_type=Path), help="Folder of 'repghost compile'.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Of benchmarks.detection.shapes.")
+@click.option("--count", required=True, type=click.Path(path_type=Path), help="JSON of 'repghost bench --count'.")
+@click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path))
+def command(detector: Path, run: Path, data: Path, count: Path, docs: Path) -> None:
+    """Measure and write detection.json and its section of detection.md."""
+    found = measure(detector, run, data, count)
+    write_json(docs / JSON_FILE, found)
+    page = docs / PAGE_FILE
+    write_text_atomically(page, MARKERS.replace(page.read_text(), render(found), str(page)))
+
+
+if __name__ == "__main__":
+    run_command(command)
