@@ -64,7 +64,7 @@ def _verified(report: Mapping[str, Any]) -> list[str]:
 
 def render(found: Mapping[str, Any]) -> str:
     """Return the section of docs/detection.md."""
-    first = found["forms"][0]
+    first, count = found["forms"][0], found["count"]
     rows = []
     for form in found["forms"]:
         low, high = form["intervals"]["ap50"]
@@ -83,8 +83,8 @@ def render(found: Mapping[str, Any]) -> str:
             f"{change:+.2f} points ({low:+.2f} to {high:+.2f}). Equal to the bit on recorded pictures: "
             f"{', '.join(found['verified'])}.",
             "",
-            f"One inference of the arm64 bundle executes {found['count']['counts'][0]['instructions']:,} instructions "
-            f"on {found['count']['counts'][0]['cpu']} (emulated, exact), boxes not included.",
+            f"One inference of the arm64 bundle executes {count['whole']['total']:,} instructions on {count['cpu']} "
+            f"(emulated, exact; instruction set {count['variant']}), without resizing and boxes.",
         ]
     )
 

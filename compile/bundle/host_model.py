@@ -148,8 +148,17 @@ class HostModel(LoadedModel):
         return Prediction(self.labels[index], index, probability, scores)
 
     def as_predictor(self) -> Predictor:
-        """Return the network as a function from images to logits."""
+        """Return the network as a function from images to logits.
+
+        Raises:
+            UsageError: of a network with several results, which are no scores of classes.
+        """
         manifest = self.bundle.manifest
+        if "outputs" in manifest:
+            raise UsageError(
+                f"{self.bundle.path} gives several results and no scores of classes; 'repghost detect-validate' "
+                "measures detectors, and repghost-run --detect uses them."
+            )
         precision = str(manifest["precision"])
         return Predictor(
             name=f"{precision} bundle",

@@ -18,7 +18,7 @@ from compile.targets.precisions import INT8
 from compile.targets.table import host_target
 from repghost.data import ImageSet
 from repghost.distributed.ranks import Ranks
-from repghost.errors import ToolMissingError
+from repghost.errors import ToolMissingError, UsageError
 from repghost.evaluation.accuracy import predict
 from repghost.evaluation.classes import match_classes
 from repghost.evaluation.predictor import HOST_BUILD, REFERENCE, Predictor
@@ -71,6 +71,10 @@ def _reference(path: Path, preprocess: Path | Preprocess | None) -> tuple[Predic
 
     graph = read_qdq_as_given(path, preprocess)
     program = lower(graph)
+    if program.outputs:
+        raise UsageError(
+            f"{path} gives several results and no scores of classes; 'repghost detect-validate' measures detectors."
+        )
     predictor = Predictor(
         name="int8 reference",
         source=str(path),

@@ -31,6 +31,7 @@ from repghost.untrusted import parse_json
 
 HEADER_KEY = "repghost"  # the only key: safetensors does not keep an order, and equal content must give equal bytes
 HEADER_VERSION = 1
+DETECTOR_KEY = "repghost-detector"  # of files of detectors, which this module does not read
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ def read_checkpoint(
         content, digest = read_shards(path, data)
     else:
         content, digest = parse_weights(data, path, prefer_ema), hashlib.sha256(data).hexdigest()
+    if DETECTOR_KEY in content.header:
+        raise UsageError(
+            f"{path} is a detector, and a classifier is needed here; 'repghost quantize' and 'detect-validate' take it."
+        )
     try:
         own = _own_header(content)
         tensors = content.tensors if own else without_prefix(content.tensors)

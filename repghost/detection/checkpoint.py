@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from repghost.checkpoints.checkpoint import DETECTOR_KEY
 from repghost.checkpoints.weight_files import HEADER_LIMIT, parse_weights, read_file_bytes
 from repghost.detection.detector import MAX_CLASSES, build_detector, fuse_detector
 from repghost.detection.recipe import DetectionRecipe
@@ -21,7 +22,6 @@ from repghost.files import write_bytes_atomically
 from repghost.network.model import RepGhostNet
 from repghost.untrusted import open_regular, parse_json
 
-HEADER_KEY = "repghost-detector"
 VERSION = 1
 FORMS = ("train", "fused")
 
@@ -63,7 +63,7 @@ def write_detector(path: Path, detector: Detector) -> str:
         "metadata": detector.metadata,
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.model.state_dict().items()}
-    data = safetensors.torch.save(tensors, {HEADER_KEY: json.dumps(header, sort_keys=True, allow_nan=False)})
+    data = safetensors.torch.save(tensors, {DETECTOR_KEY: json.dumps(header, sort_keys=True, allow_nan=False)})
     write_bytes_atomically(path, data)
     return hashlib.sha256(data).hexdigest()
 
@@ -94,7 +94,7 @@ def is_detector(path: Path) -> bool:
         return False
     with open_regular(path) as file:
         length = int.from_bytes(file.read(8), "little")
-        return length <= HEADER_LIMIT and f'"{HEADER_KEY}"'.encode() in file.read(length)
+        return length <= HEADER_LIMIT and f'"{DETECTOR_KEY}"'.encode() in file.read(length)
 
 
 def empty_detector(recipe: DetectionRecipe, classes: int) -> nn.Module:
@@ -104,9 +104,9 @@ def empty_detector(recipe: DetectionRecipe, classes: int) -> nn.Module:
 
 
 def _header(texts: Mapping[str, str]) -> dict[str, Any]:
-    if HEADER_KEY not in texts:
+    if DETECTOR_KEY not in texts:
         raise UsageError("not a detector; give the file that 'repghost detect-train' wrote.")
-    header = parse_json(texts[HEADER_KEY], "its header", HEADER_LIMIT)
+    header = parse_json(texts[DETECTOR_KEY], "its header", HEADER_LIMIT)
     if not isinstance(header, dict) or header.get("version") != VERSION:
         raise UsageError(f"its header is not of version {VERSION}, which this program reads.")
     for key, kind in (("recipe", dict), ("categories", list), ("form", str), ("metadata", dict)):

@@ -211,5 +211,7 @@ def test_python_refuses_to_name_a_class_of_several_results(detector: Path, host_
     image = Image.new("RGB", (8, 8))
     with pytest.raises(UsageError, match="several results"):
         load(detector)(image)
+    with pytest.raises(UsageError, match="several results"):
+        load(detector).as_predictor()
     with pytest.raises(UsageError, match="no detector"):
         load(host_bundle).detect(image)

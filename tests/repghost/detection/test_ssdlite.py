@@ -259,5 +259,12 @@ def test_only_detectors_say_that_they_are(file: Path, tmp_path: Path) -> None:
     assert not is_detector(tmp_path / "x.png")
 
 
+def test_what_needs_a_classifier_says_so_of_a_detector(file: Path, quantized: Path, coco: Path) -> None:
+    for path, message in ((file, "is a detector, and a classifier"), (quantized, "several results and no scores")):
+        result = CliRunner().invoke(cli, ["predict", str(path), str(coco / "val" / "1.png")])
+        assert result.exit_code == 2, result.output
+        assert message in result.output
+
+
 def test_a_gradient_is_limited_by_default() -> None:
     assert DetectionRecipe().clip_grad == DetectionRecipe(kind="maskrcnn").clip_grad == 10.0
