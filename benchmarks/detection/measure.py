@@ -1,9 +1,11 @@
 """docs/detection.json and its section of docs/detection.md: a light detector in each of its forms, on drawn shapes.
 
-python -m benchmarks.detection.shapes SHAPES
-repghost detect-train --data SHAPES ...; repghost quantize ...; repghost compile ... (docs/detection.md has them)
-repghost bench RUN/arm64/int8 --count --json COUNT.json
-python -m benchmarks.detection.measure --detector DETECTOR --run RUN --data SHAPES --count COUNT.json
+docs/detection.md has the commands that draw the shapes, and train, quantize and compile a detector. Then:
+
+    repghost bench RUN/arm64/int8 --count --json COUNT.json
+    repghost detect-export DETECTOR -o HEADS.onnx
+    repghost bench RUN/arm64/int8 --count --against onnxruntime --weights HEADS.onnx --json PEERS.json
+    python -m benchmarks.detection.measure --detector FILE --run RUN --data SHAPES --count COUNT.json --peers PEERS.json
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ RESAMPLES = 1000
 POINTS = 100.0
 
 
-def measure(detector: Path, run: Path, data: Path, count: Path) -> dict[str, Any]:
+def measure(detector: Path, run: Path, data: Path, count: Path, peers: Path) -> dict[str, Any]:
     """Return the average precision of a detector, its integer program and its build, and what a build executes.
 
     Args:
@@ -39,6 +41,7 @@ def measure(detector: Path, run: Path, data: Path, count: Path) -> dict[str, Any
         run: the folder of `repghost compile`.
         data: the drawn shapes.
         count: JSON of `repghost bench --count`.
+        peers: JSON of `repghost bench --count --against`.
     """
     paths = {"float32": detector, "integer program": run / QDQ_FILE, "compiled build": run / "host" / "int8"}
     found = {name: evaluate_detector(path, data, split="val", resamples=RESAMPLES) for name, path in paths.items()}
@@ -53,7 +56,17 @@ def measure(detector: Path, run: Path, data: Path, count: Path) -> dict[str, Any
         "change": [POINTS * value for value in found["compiled build"].change(found["float32"])],
         "verified": _verified(report),
         "count": json.loads(count.read_text()),
+        "peers": _peers(json.loads(peers.read_text())),
     }
+
+
+def _peers(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return runtime, form, version and executed instructions of each other runtime, the fewest first."""
+    rows = [
+        {"instructions": row["whole"]["total"], **{key: row[key] for key in ("runtime", "form", "version")}}
+        for row in found["results"]
+    ]
+    return sorted(rows, key=lambda row: int(row["instructions"]))
 
 
 def _verified(report: Mapping[str, Any]) -> list[str]:
@@ -84,9 +97,16 @@ def render(found: Mapping[str, Any]) -> str:
             f"{', '.join(found['verified'])}.",
             "",
             f"One inference of the arm64 bundle executes {count['whole']['total']:,} instructions on {count['cpu']} "
-            f"(emulated, exact; instruction set {count['variant']}), without resizing and boxes.",
+            f"(emulated, exact; instruction set {count['variant']}), without resizing and boxes; {_others(found)}.",
         ]
     )
+
+
+def _others(found: Mapping[str, Any]) -> str:
+    """Return what other runtimes execute of the same network, and our share of the fewest."""
+    rows = [f"{row['runtime']} {row['version']} {row['form']} {row['instructions']:,}" for row in found["peers"]]
+    share = found["count"]["whole"]["total"] / found["peers"][0]["instructions"]
+    return f"the same network in other runtimes: {', '.join(rows)}. That is {share:.2f} of the fewest"
 
 
 @click.command("detection")
@@ -94,10 +114,11 @@ def render(found: Mapping[str, Any]) -> str:
 @click.option("--run", required=True, type=click.Path(path_type=Path), help="Folder of 'repghost compile'.")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Of benchmarks.detection.shapes.")
 @click.option("--count", required=True, type=click.Path(path_type=Path), help="JSON of 'repghost bench --count'.")
+@click.option("--peers", required=True, type=click.Path(path_type=Path), help="The same with --against.")
 @click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path))
-def command(detector: Path, run: Path, data: Path, count: Path, docs: Path) -> None:
+def command(detector: Path, run: Path, data: Path, count: Path, peers: Path, docs: Path) -> None:
     """Measure and write detection.json and its section of detection.md."""
-    found = measure(detector, run, data, count)
+    found = measure(detector, run, data, count, peers)
     write_json(docs / JSON_FILE, found)
     page = docs / PAGE_FILE
     write_text_atomically(page, MARKERS.replace(page.read_text(), render(found), str(page)))

@@ -51,4 +51,5 @@ def test_the_page_says_what_was_measured() -> None:
     assert ap50[0] >= 0.8  # of float
     assert ap50[0] - ap50[1] <= 0.01  # what the integers lose
     assert found["forms"][1]["boxes"] == found["forms"][2]["boxes"]  # a build is the integer program
+    assert found["count"]["whole"]["total"] <= 0.65 * found["peers"][0]["instructions"]
     assert set(found["verified"]) >= {"neon", "dot", "i8mm"}
