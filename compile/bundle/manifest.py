@@ -31,6 +31,7 @@ from repghost.data.images.preprocess import Preprocess
 from repghost.data.names.class_names import from_lines
 from repghost.detection.boxes import BoxRule
 from repghost.errors import IntegrityError, UsageError, command
+from repghost.hub.address import is_address, parse_address
 from repghost.sizes import reported
 
 FORMAT = "repghost-bundle"
@@ -232,6 +233,10 @@ def check_bundle(path: Path) -> Bundle:
         IntegrityError: when a file is missing, foreign, changed, or no regular file, or the manifest is not ours.
     """
     path = Path(path)
+    if is_address(path):
+        raise UsageError(
+            f"{parse_address(path)} is on the hub; fetch it with 'repghost pull', and give its folder here."
+        )
     if not path.is_dir():
         raise UsageError(f"{path} is no folder; give the folder of a bundle, e.g. build/<model>/arm64/int8.")
     if not os.path.lexists(path / MANIFEST):

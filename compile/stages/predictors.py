@@ -23,6 +23,7 @@ from repghost.evaluation.accuracy import predict
 from repghost.evaluation.classes import match_classes
 from repghost.evaluation.predictor import HOST_BUILD, REFERENCE, Predictor
 from repghost.graph.module import GraphModule
+from repghost.hub.download import local_file
 from repghost.untrusted import file_digest
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _reference(path: Path, preprocess: Path | Preprocess | None) -> tuple[Predic
     predictor = Predictor(
         name="int8 reference",
         source=str(path),
-        digest=file_digest(path),
+        digest=file_digest(local_file(path)),
         by=REFERENCE,
         preprocess=graph.preprocess,
         classes=program.classes,

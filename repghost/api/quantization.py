@@ -33,6 +33,7 @@ from repghost.detection.checkpoint import is_detector, read_detector
 from repghost.detection.graph import graph_of_detector
 from repghost.detection.ssdlite import SSDLite
 from repghost.errors import UsageError, option
+from repghost.hub.download import local_file, source_name
 from repghost.network.spec import model_name
 from repghost.sizes import Size
 
@@ -133,11 +134,11 @@ def open_detector(path: Path) -> FloatNetwork:
             f"{path} is a {detector.recipe.kind}, which is for large machines and is not quantized; train one with "
             f"{option('detector', 'ssdlite')}."
         )
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256(local_file(path).read_bytes()).hexdigest()
     return FloatNetwork(
         name=f"ssdlite_{model_name(detector.recipe.width)}",
         digest=digest,
-        origin={"kind": "file", "source": path.name, "sha256": digest},
+        origin={"kind": "file", "source": source_name(path), "sha256": digest},
         graph=graph_of_detector(detector.model),
         classes=len(detector.categories),
         labels=tuple(category.name for category in detector.categories),

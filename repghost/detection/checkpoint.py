@@ -19,6 +19,7 @@ from repghost.detection.detector import MAX_CLASSES, build_detector, fuse_detect
 from repghost.detection.recipe import DetectionRecipe
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
+from repghost.hub.download import local_file
 from repghost.network.model import RepGhostNet
 from repghost.untrusted import open_regular, parse_json
 
@@ -90,6 +91,7 @@ def read_detector(path: Path) -> Detector:
 
 def is_detector(path: Path) -> bool:
     """Return whether a file says that it is a detector; nothing but its header is read."""
+    path = local_file(path)
     if not path.is_file():
         return False
     with open_regular(path) as file:

@@ -17,6 +17,7 @@ from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError, option
 from repghost.evaluation.accuracy import BATCH, predict
 from repghost.evaluation.predictor import Predictor
+from repghost.hub.download import local_file
 from repghost.network.fuse import fuse
 from repghost.network.spec import ModelSpec
 from repghost.training.state.state import read_state
@@ -106,5 +107,5 @@ def _from_state(source: str | Path) -> dict[str, Checkpoint] | None:
         return None
     spec = ModelSpec(state.recipe.width, len(state.classes), state.recipe.preprocess.channels, state.recipe.dropout)
     model, average = (validated(weights, spec) if weights else {} for weights in (state.model, state.average))
-    raw = Checkpoint(model, spec, state.recipe.preprocess.to_dict(), state.classes, {}, file_digest(path))
+    raw = Checkpoint(model, spec, state.recipe.preprocess.to_dict(), state.classes, {}, file_digest(local_file(path)))
     return {RAW: raw, EMA: replace(raw, state_dict=average)} if average else {"": raw}

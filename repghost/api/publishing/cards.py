@@ -10,6 +10,7 @@ from typing import Any
 from compile.report.card import PAPER, head_lines, input_lines
 from repghost.hub.address import Address
 
+DETECTION = "object-detection"  # a task of the hub
 SHOWN = 8  # class names
 LICENSES = ("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0", "gpl-3.0")  # as the hub writes
 
@@ -27,6 +28,7 @@ class Facts:
         preprocess: of its images, as JSON values; None likewise.
         training: whatever the file keeps of how it was made.
         license: of the weights, as the file names it; "" where it does not.
+        task: as the hub calls what the network does.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Facts:
     preprocess: Mapping[str, Any] | None
     training: Mapping[str, Any]
     license: str = ""
+    task: str = "image-classification"
 
 
 def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str:
@@ -48,10 +51,15 @@ def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str
         digests: the SHA-256 of each file, by path in the repository.
     """
     report: dict[str, Any] = {"accuracy": {"measured": False}, "preprocess": facts.preprocess}
-    licensed = {"license": known_license(facts.license)} if facts.license else {}
+    more = {"pipeline_tag": facts.task}
+    if facts.license:
+        more["license"] = known_license(facts.license)
     place = f"hf://{address.repository}/{address.path}"
+    use = f"repghost compile --target arm64 --weights {place} --data DIR"
+    if facts.task == DETECTION:
+        use = f"repghost pull {place} -o . && repghost detect-validate {address.path} --data DIR"
     lines = [
-        *head_lines(report, facts.tags, licensed),
+        *head_lines(report, facts.tags, more),
         f"# {facts.name}, {facts.kind}",
         "",
         f"RepGhostNet ({PAPER}) with {facts.classes} classes{_named(facts.labels)}. It was judged on no picture here: "
@@ -60,7 +68,7 @@ def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str
         "## Use",
         "",
         "```sh",
-        f"repghost compile --target arm64 --weights {place} --data DIR",
+        use,
         "```",
         "",
         *(input_lines(report, "bytes", "are applied inside") if facts.preprocess else ()),
@@ -99,7 +107,7 @@ def bundle_card(manifest: Mapping[str, Any], digest: str, place: str) -> str:
         *head_lines(report, [precision, target], {}),
         f"# {manifest['model']['name']}, {precision}, for {target}",
         "",
-        f"A bundle with {manifest['classes']} classes in `{place}`, digest `{digest}`. `repghost pull` fetches and "
+        f"A bundle in `{place}`, digest `{digest}`. `repghost pull` fetches and "
         "checks it, `repghost verify` replays its recorded pictures, `repghost deploy` brings it to a board.",
         "",
         *input_lines(report, "bytes", "are applied inside"),

@@ -15,13 +15,15 @@ from compile.bundle.manifest import MANIFEST, check_bundle
 from compile.bundle.signing import MOST_BYTES, signature_path
 from compile.storage.files import sha256
 from repghost.api.bundles import as_file
-from repghost.api.publishing.cards import Facts, bundle_card, file_card
+from repghost.api.publishing.cards import DETECTION, Facts, bundle_card, file_card
 from repghost.checkpoints.checkpoint import read_checkpoint
 from repghost.checkpoints.weight_files import SIZE_LIMIT
+from repghost.detection.checkpoint import is_detector, read_detector
 from repghost.errors import IntegrityError, UsageError
 from repghost.hub.address import Address, is_address, parse_address
 from repghost.hub.download import WEIGHTS
 from repghost.hub.upload import upload
+from repghost.network.spec import model_name
 from repghost.terminal import Shown
 from repghost.untrusted import parse_json, read_bounded
 
@@ -117,6 +119,8 @@ def _of_file(path: Path, where: Address) -> tuple[Address, dict[str, bytes], str
 
 
 def _of_checkpoint(path: Path, data: bytes) -> tuple[str, Facts]:
+    if is_detector(path):
+        return WEIGHTS, _of_detector(path)
     found = read_checkpoint(path)
     if found.digest != sha256(data):
         raise IntegrityError(f"{path} changed while it was read. Try again when nothing writes to it.")
@@ -126,6 +130,20 @@ def _of_checkpoint(path: Path, data: bytes) -> tuple[str, Facts]:
         spec.name, kind, ("fp32", "pytorch", "safetensors"), spec.num_classes, found.labels, found.preprocess, made,
         str(found.metadata.get("license", "")),
     )  # fmt: skip
+
+
+def _of_detector(path: Path) -> Facts:
+    found = read_detector(path)
+    return Facts(
+        f"{found.recipe.kind} on {model_name(found.recipe.width)}",
+        "float32 detector",
+        ("fp32", "pytorch", "safetensors"),
+        len(found.categories),
+        tuple(category.name for category in found.categories),
+        None,
+        found.metadata,
+        task=DETECTION,
+    )
 
 
 def _of_onnx(path: Path, data: bytes) -> tuple[str, Facts]:

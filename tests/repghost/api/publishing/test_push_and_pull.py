@@ -13,6 +13,9 @@ from compile.bundle.manifest import MANIFEST, check_bundle, write_bundle
 from compile.targets.table import TARGETS
 from repghost.checkpoints.checkpoint import write_checkpoint
 from repghost.cli import cli
+from repghost.detection.checkpoint import Category, Detector, write_detector
+from repghost.detection.recipe import DetectionRecipe
+from repghost.detection.train import build
 from repghost.errors import IntegrityError, UsageError
 from tests.support.fake_bundle import LABELS, PREPROCESS, fake_sections
 from tests.support.hub_server import FakeHub
@@ -54,6 +57,16 @@ def test_a_checkpoint_goes_there_with_a_card_and_comes_back(hub: FakeHub, checkp
     assert pulled.address == pushed.address and hub.commit("me/birds") in pushed.address
     assert (tmp_path / "here/model.safetensors").read_bytes() == checkpoint.read_bytes()
     assert pulled.files["model.safetensors"] == pushed.files["model.safetensors"]
+
+
+def test_a_detector_says_what_it_is(hub: FakeHub, tmp_path: Path) -> None:
+    recipe = DetectionRecipe("ssdlite", 0.25, min_size=64, max_size=64)
+    found = Detector(build(recipe, 1), recipe, (Category(7, "cat"),), "train", {"epoch": 3})
+    write_detector(tmp_path / "cats.safetensors", found)
+    repghost.push(tmp_path / "cats.safetensors", "hf://me/cats")
+    card = hub.repositories["me/cats"]["README.md"].decode()
+    assert 'pipeline_tag: "object-detection"' in card and '1 classes: "cat"' in card
+    assert "repghost detect-validate model.safetensors" in card
 
 
 def test_a_bundle_goes_there_and_comes_back_ready_to_run(hub: FakeHub, bundle: Path, tmp_path: Path) -> None:
