@@ -62,7 +62,7 @@ def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str
         *head_lines(report, facts.tags, more),
         f"# {facts.name}, {facts.kind}",
         "",
-        f"RepGhostNet ({PAPER}) with {facts.classes} classes{_named(facts.labels)}. It was judged on no picture here: "
+        f"RepGhostNet ({PAPER}). Classes: {facts.classes}{_named(facts.labels)}. It was judged on no picture here: "
         "measure it on your own with `repghost validate` before anything depends on it.",
         "",
         "## Use",
@@ -88,7 +88,7 @@ def _named(labels: tuple[str, ...] | None) -> str:
     if labels is None:
         return ""
     more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
-    return f": {', '.join(json.dumps(name, ensure_ascii=False) for name in labels[:SHOWN])}{more}"
+    return f" ({', '.join(json.dumps(name, ensure_ascii=False) for name in labels[:SHOWN])}{more})"
 
 
 def bundle_card(manifest: Mapping[str, Any], digest: str, place: str) -> str:

@@ -70,6 +70,7 @@ def test_a_quantized_network_of_the_hub(birds: FakeHub) -> None:
     assert is_quantized(Path("hf://me/birds/model.qdq.onnx"))
 
 
+@pytest.mark.slow
 def test_a_network_by_its_address(birds: FakeHub) -> None:
     model = repghost.create_model("hf://me/birds", pretrained=True)
     weights = network().state_dict()

@@ -65,7 +65,7 @@ def test_a_detector_says_what_it_is(hub: FakeHub, tmp_path: Path) -> None:
     write_detector(tmp_path / "cats.safetensors", found)
     repghost.push(tmp_path / "cats.safetensors", "hf://me/cats")
     card = hub.repositories["me/cats"]["README.md"].decode()
-    assert 'pipeline_tag: "object-detection"' in card and '1 classes: "cat"' in card
+    assert 'pipeline_tag: "object-detection"' in card and 'Classes: 1 ("cat")' in card
     assert "repghost detect-validate model.safetensors" in card
 
 
