@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from compile.bundle.manifest import Bundle
 from compile.report.run_report import QDQ_FILE
 from compile.targets.precisions import INT8
-from repghost.data import ImageSet, MissingSplitError, open_dataset, prepare
+from repghost.data import ImageSet, MissingSplitError, notes_on, open_dataset, prepare
 from repghost.data.images.preprocess import Preprocess
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError, option
@@ -59,6 +59,8 @@ def judged_images(bundle: Bundle, data: Path, count: int | None, say: Callable[[
         UsageError: when the classes are not the bundle's, or the QDQ file is not there or of another network.
     """
     dataset = _matching(bundle, data)
+    for note in notes_on(dataset):
+        say(f"note: {note}")
     chosen = None if count is None else choose_balanced(dataset.labels, count, SEED)
     found = prepare(dataset, Preprocess.from_dict(bundle.manifest["preprocess"]), chosen)
     about: dict[str, Any] = {

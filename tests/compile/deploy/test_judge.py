@@ -180,6 +180,12 @@ def test_a_folder_of_classes_is_read_as_it_is_or_by_its_split(run_folder: Bundle
     assert sorted(few.labels.tolist()) == list(range(10))
 
 
+def test_a_folder_of_classes_without_splits_judges_by_its_held_out_part(run_folder: Bundle, tmp_path: Path) -> None:
+    said: list[str] = []
+    found = judged_images.judged_images(run_folder, write_set(tmp_path / "pictures", NAMES), None, said.append)
+    assert found.labels.tolist() == list(range(10)) and "10 of its 20 pictures are held out" in said[0]
+
+
 def test_a_folder_of_other_classes_is_refused_by_name(run_folder: Bundle, tmp_path: Path) -> None:
     other = write_set(tmp_path / "other", ("kind a", "tulip"))
     said = r"other cannot judge .*int8: the set of pictures has classes that are not among the network's 10: 'tulip'"
@@ -205,7 +211,7 @@ def test_what_cannot_be_compared_is_refused(run_folder: Bundle, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_the_command_puts_accuracy_into_the_report(board: Standin, run_folder: Bundle, tmp_path: Path) -> None:
-    data = write_set(tmp_path / "pictures", NAMES)
+    data = write_set(tmp_path / "pictures" / "test", NAMES)
     build: dict[str, Any] = {"folder": "host/int8", "bundle_digest": run_folder.digest, "latency": {"measured": False}}
     output = tmp_path / "result.json"
     words = ["bench", run_folder.path, "--on", "board", "--rounds", "1", "--inferences", "3"]
@@ -216,4 +222,4 @@ def test_the_command_puts_accuracy_into_the_report(board: Standin, run_folder: B
     assert entry["accuracy"]["pictures"] == 20 and entry["accuracy"]["equal"] == 20
     assert add_to_build(build, entry)
     (line,) = judged_lines(build)
-    assert build[JUDGED][0]["board"] in line and "measured there on 20 pictures of pictures" in line
+    assert build[JUDGED][0]["board"] in line and "measured there on 20 pictures of test" in line
