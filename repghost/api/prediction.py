@@ -94,7 +94,8 @@ class Predictions(Shown):
             for one in self.images
         ]
         table = text_lines(make_table(("picture", "class", "#probability", "then"), rows))
-        return "\n".join([*table, f"{len(self.images)} pictures, by {self.network} ({self.by})"])
+        count = f"{len(self.images)} picture{'s' if len(self.images) > 1 else ''}"
+        return "\n".join([*table, f"{count}, by {self.network} ({self.by})"])
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""

@@ -56,6 +56,7 @@ def test_a_quantized_file_says_the_same_on_the_command_line(pictures: Path, tmp_
     assert shown["by"] == "numpy reference"
     plain = CliRunner().invoke(cli, ["predict", str(file), str(pictures / "a.png"), "-k", "1"])
     assert plain.exit_code == 0 and "bright" in plain.stdout and "red" not in plain.stdout
+    assert plain.stdout.splitlines()[-1] == "1 picture, by int8 reference (numpy reference)"
 
 
 def test_names_of_classes_may_be_given(pictures: Path, tmp_path: Path) -> None:
