@@ -112,4 +112,4 @@ def test_a_signal_stops_between_steps_and_resume_goes_on(tmp_path: Path, in_chil
         assert in_children.wait() == 128 + number
         assert "--resume" in said.read_text() and "Traceback" not in said.read_text()
         files = sorted(path.name for path in output.iterdir() if path.is_file())
-        assert files == ["best.safetensors", "log.csv", "log.jsonl", "state.pt"]
+        assert files == ["args.yaml", "best.safetensors", "log.csv", "log.jsonl", "state.pt"]
