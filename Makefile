@@ -123,7 +123,7 @@ front: $(STAMP)
 
 # About 110 MB of packages, which nothing else needs. To look at it: python -m http.server -d build/site
 site: $(SITE_STAMP)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict --site-dir "$(abspath $(OUTPUT))/site"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir "$(abspath $(OUTPUT))/site"
 
 # Where the environment forbids Python to keep bytecode, every process of a test would compile all sources again.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(PROCESSES) --dist loadscope --no-loadscope-reorder

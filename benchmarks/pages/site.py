@@ -13,7 +13,9 @@ from posixpath import normpath, relpath
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-DOCS, FIRST, SOURCE = "docs", "README.md", "source"
+DOCS, SOURCE = "docs", "source"
+# Where pages are in the site whose place another page has: docs/boards.md is boards/ there.
+MOVED = {"README.md": "index.md", "docs/boards/README.md": "sending-a-measurement.md"}
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<=\]\()(?P<target>[^()\s#:]+)(?=[)#])")
 TEXT_SUFFIX = ".txt"  # so that a browser shows a file of code
@@ -24,8 +26,10 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the first page, and what pages link to outside docs/ (an event of mkdocs)."""
     from mkdocs.structure.files import File
 
+    for file in [it for it in files if f"{DOCS}/{it.src_uri}" in MOVED]:
+        files.remove(file)
     known = {f"{DOCS}/{file.src_uri}" for file in files if file.is_documentation_page()}
-    waiting = [*sorted(known), FIRST]
+    waiting = [*sorted(known), *MOVED]
     for path in waiting:  # grows while it is walked
         if path not in known:
             files.append(File.generated(config, site_path(path), abs_src_path=str(ROOT / path)))
@@ -90,8 +94,8 @@ def is_outside(path: str) -> bool:
 
 def site_path(path: str) -> str:
     """Return where a file of the repository is among the sources of the site."""
-    if path == FIRST:
-        return "index.md"
+    if path in MOVED:
+        return MOVED[path]
     if not is_outside(path):
         return path.removeprefix(f"{DOCS}/")
     as_it_is = path.endswith((".md", *SHOWN_AS_IT_IS))

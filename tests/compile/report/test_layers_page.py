@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html.parser
+import itertools
 import json
 import re
 from pathlib import Path
@@ -11,11 +12,16 @@ import pytest
 from click.testing import CliRunner
 
 import repghost
+from benchmarks.shared.browser import INSTALL_HINT, find_browser
+from benchmarks.shared.page import opened, served
 from compile.passes.layers import Layer
 from compile.report.layers_page import LayersPage, block_of, render_layers_page
 from compile.storage.formats import REPORT
 from repghost.cli import cli
+from tests.support import ROOT
 from tests.support.qdq_models import mini_net, save
+
+PROBE = (ROOT / "tests/compile/summary/page_probe.js").read_text()
 
 
 @pytest.mark.parametrize(
@@ -65,6 +71,26 @@ def test_a_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
     Checked().feed(page)
     assert tags.count("section") > 3 and "script" not in tags and "url(" not in page
     assert "error of int8 is not shown" in page
+
+
+@pytest.mark.slow
+def test_it_is_legible_on_every_screen(tmp_path: Path) -> None:
+    browser = find_browser()
+    if browser is None:
+        pytest.skip(f"no Chromium: {INSTALL_HINT}, or: python -m tests.support.fetch")
+    rows = [layer(f"blocks.{block}.0.ghost{step}.primary") for block in range(3) for step in (1, 2)]
+    errors = {row.name: 0.03 * place for place, row in enumerate(rows)}
+    (tmp_path / "page").mkdir()
+    page = LayersPage("net: cost and error", ["x" * 64], rows, [1000.0 * it for it in range(6)], "cycles", errors)
+    (tmp_path / "page/net.html").write_text(render_layers_page(page))
+    with served(tmp_path / "page") as address, opened(browser, tmp_path / "profile") as shown:
+        shown.open(f"{address}net.html")
+        for (width, height), scheme in itertools.product(((1280, 720), (390, 844)), ("light", "dark")):
+            shown.show_as(width, height, scheme)
+            probe = shown.run(PROBE)
+            assert (probe["faint"], probe["small"], probe["wide"]) == ([], [], 0), (width, scheme)
+            shown.screenshot(ROOT / f"build/screenshots/explain-{width}-{scheme}.png")
+        assert shown.console == []
 
 
 def test_the_error_comes_from_the_report_of_the_same_network(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@
     overlaps,
     height: root.scrollHeight,
     wide: root.scrollWidth - root.clientWidth,
-    chartEnds: chart.getBoundingClientRect().bottom + scrollY,
+    chartEnds: chart ? chart.getBoundingClientRect().bottom + scrollY : 0,
     texts: texts.length,
   };
 })();
