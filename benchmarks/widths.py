@@ -41,6 +41,7 @@ class WidthsRequest:
     batch: int | None
     held_out: int | None
     seed: int | None
+    amp_dtype: str | None
     images: int
     config: Path | None
     qat: tuple[str, ...]
@@ -62,7 +63,7 @@ class WidthsRequest:
             UsageError: for a width, recipe, mode, configuration or set of images that there is not.
         """
         recipe = get_recipe(self.recipe).changed(
-            epochs=self.epochs, batch=self.batch, held_out=self.held_out, seed=self.seed
+            epochs=self.epochs, batch=self.batch, held_out=self.held_out, seed=self.seed, amp=self.amp_dtype
         )
         if not recipe.held_out:
             raise UsageError(
@@ -80,7 +81,8 @@ def run_width(width: float, request: WidthsRequest, recipe: Recipe, images: Imag
     """Train and quantize one width and return its folder."""
     folder = request.output / model_name(width)
     weights, set_of, seed = folder / WEIGHTS, ["--data", str(request.data)], str(recipe.seed)
-    sizes = {"epochs": request.epochs, "batch": request.batch, "held-out": request.held_out}
+    sizes = {"epochs": request.epochs, "batch": request.batch, "held-out": request.held_out,
+             "amp-dtype": request.amp_dtype}  # fmt: skip
     given = [word for name, value in sizes.items() if value is not None for word in (f"--{name}", str(value))]
     train = ["train", *set_of, "--recipe", request.recipe, "--width", f"{width:g}", "--seed", seed, *given]
     unchanging = ["--recovery-interval", STATE_INTERVAL]
@@ -132,6 +134,7 @@ def make_once(file: Path, words: list[str], key: dict[str, Any], more: Sequence[
 @click.option("--batch", type=int, help="Pictures per step, instead of the recipe's.")
 @click.option("--held-out", type=int, help="Training pictures that judge each epoch, instead of the recipe's.")
 @click.option("--seed", type=int, help="Start of every random choice.")
+@click.option("--amp-dtype", help="bfloat16 or float16, for a GPU, which is used where there is one.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Calibration pictures.")
 @click.option("--config", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
 @click.option("--qat", multiple=True, metavar="MODE", help="Also train under quantization: fused, reparam.")

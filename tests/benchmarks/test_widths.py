@@ -54,6 +54,7 @@ def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path: Path, monkeypa
     [
         (["--widths", "0"], "width"),
         (["--widths", "0.1", "--recipe", "finetune", "--held-out", "0"], "demo, cifar or cifar-short"),
+        (["--widths", "0.1", "--amp-dtype", "half"], "unknown amp 'half'"),
         (["--widths", "0.1", "--qat", "fusd"], "Did you mean 'fused'"),
         (["--widths", "0.1", "--data", "/nowhere"], "/nowhere"),
     ],
