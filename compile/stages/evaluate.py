@@ -72,7 +72,7 @@ def evaluate(subject: Subject, programs: Programs, builds: HostBuilds, cache: St
     """
     test = subject.test
     if test is None:
-        return _not_measured(subject.unmeasured)
+        return _not_measured(subject.unmeasured, detects=subject.detection is not None)
     models = builds.loaded(subject)
     after, by, checked = _int8_predictions(models.get(INT8.name), programs.integer, test, builds.expected)
     record: dict[str, Any] = {
@@ -92,9 +92,11 @@ def evaluate(subject: Subject, programs: Programs, builds: HostBuilds, cache: St
     return Evaluation(record)
 
 
-def _not_measured(reason: str) -> Evaluation:
+def _not_measured(reason: str, detects: bool) -> Evaluation:
     """Return the evaluation of a run without labelled images."""
     command = as_command("compile", {"target": "host", "weights": "FILE", "data": "DIR"})
+    if detects:
+        command = as_command("detect-validate", {"data": "DIR", "split": "SPLIT"}) + " BUNDLE"
     return Evaluation({"measured": False, "reason": reason, "command": command})
 
 

@@ -99,7 +99,7 @@ def _with_results(graph: QdqGraph, path: Path, name: str, request: SubjectReques
         **_known(graph, path, name, request.seed),
         labels=labels,
         test=None,
-        unmeasured="it gives several results and no scores of classes; 'repghost detect-validate' measures detectors",
+        unmeasured="it gives several results and no scores of classes",
         detection=None if rule is None else rule.to_dict(),
     )
 

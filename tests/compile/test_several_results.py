@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,16 @@ from calib.integer.reference import run
 from calib.quantize import Quantized, Source, quantize_network
 from calib.settings.config import QuantConfig
 from calib.simulate.exact import ExactNetwork
-from compile.bundle.host_model import ABI_RESULTS, LoadedModel
+from compile.bundle.host_model import ABI, ABI_RESULTS, LoadedModel
 from compile.bundle.manifest import MANIFEST, check_bundle, write_bundle
 from compile.frontend.qdq_file import read_qdq
+from compile.ir.compiled_network import CompiledNetwork, CompiledVariant
 from compile.ir.memory_plan import plan_memory
+from compile.link.toolchain import model_config
 from compile.passes import explain, lower
 from compile.passes.rules import Refusal
+from compile.stages.compile_networks import Compilation, model_info
+from compile.targets.precisions import INT8
 from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
 from repghost.detection.boxes import BoxRule, Level
@@ -180,6 +185,22 @@ def test_an_empty_or_doubled_result_is_refused(quantized: Quantized, tmp_path: P
             read_qdq(tmp_path / "x.qdq.onnx")
 
 
-def test_one_result_is_described_as_before(program: Program) -> None:
+def compiled(host: Target) -> CompiledNetwork:
+    return CompiledNetwork((CompiledVariant(host.variants[0].name, b"", "step", "w"),), {"w": b""}, (1,), 0, ("k",))
+
+
+def described(program: Program, host: Target, detection: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What `rg_info` of a build says, of a subject of which nothing else is asked."""
+    subject: Any = SimpleNamespace(name="net", preprocess=PREPROCESS, detection=detection)
+    return model_info(subject, Compilation(program, host, INT8), compiled(host))
+
+
+def test_one_result_is_described_as_before_and_several_as_what_they_are(program: Program, host: Target) -> None:
     alone = replace(program, operators=program.operators[:3], outputs=())
     assert alone.results == (alone.operators[-1].output.name,)
+    assert described(alone, host)["abi"] == ABI and not {"outputs", "detection"} & set(described(alone, host))
+    several = described(program, host, {"version": 1})
+    assert several["abi"] == ABI_RESULTS and several["detection"] == {"version": 1}
+    assert sum(it["height"] * it["width"] * it["channels"] for it in several["outputs"]) == several["classes"]
+    for info in (described(alone, host), several):
+        assert f"#define RG_NETWORK_ABI {info['abi']}\n" in model_config(compiled(host), host, info)

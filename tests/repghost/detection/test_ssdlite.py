@@ -27,7 +27,7 @@ from repghost.detection.feed import DetectionFeed
 from repghost.detection.graph import graph_of_detector
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.ssdlite import SSDLite, box_rule, fit, fuse_ssdlite, prepare
-from repghost.detection.train import build, train
+from repghost.detection.train import DetectionHooks, DetectionOptions, DetectionStoppedError, build, train
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.graph.run import run_float
@@ -167,6 +167,19 @@ def test_it_trains_and_resumes_from_a_classifier(coco: Path, tmp_path: Path) -> 
     assert np.array_equal(again.model.numbers(image), detector.model.numbers(image))  # type: ignore[operator]
     scores = evaluate(again.model, open_coco(coco, "val", masks=False))
     assert scores.pictures == 3
+
+
+@pytest.mark.slow
+def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(coco: Path, tmp_path: Path) -> None:
+    dataset = open_coco(coco, "train", masks=False)
+    asked: list[None] = []
+    hooks = DetectionHooks(should_stop=lambda: asked.append(None) or len(asked) > 2)  # type: ignore[func-returns-value]
+    with pytest.raises(DetectionStoppedError):
+        train(RECIPE, dataset, tmp_path / "cut", hooks=hooks)
+    cut, _ = train(RECIPE, dataset, tmp_path / "cut", options=DetectionOptions(resume="continue"))
+    whole, _ = train(RECIPE, dataset, tmp_path / "whole")
+    again = cut.model.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in whole.model.state_dict().items())
 
 
 def test_the_feed_gives_images_of_the_networks_size_the_same_each_time(coco: Path) -> None:
