@@ -107,8 +107,10 @@ def test_the_readme_names_what_there_is() -> None:
     "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
 )
 def test_links_lead_to_files(page: Path) -> None:
+    """GitHub shows a repository's workflows two levels above its front page, whatever its owner and name."""
     for link in re.findall(r"\]\((?!\w+:)([^)#\s]+)", page.read_text()):
-        assert (page.parent / link).exists(), link
+        workflow = re.fullmatch(r"\.\./\.\./actions/workflows/([\w.]+\.yml)(/badge\.svg)?", link)
+        assert (ROOT / ".github" / "workflows" / workflow[1] if workflow else page.parent / link).exists(), link
 
 
 def test_the_readme_is_short() -> None:

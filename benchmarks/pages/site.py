@@ -18,6 +18,7 @@ DOCS, SOURCE = "docs", "source"
 MOVED = {"README.md": "index.md", "docs/boards/README.md": "sending-a-measurement.md"}
 FENCE = re.compile(r"^(```|~~~).*?^\1\s*$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<=\]\()(?P<target>[^()\s#:]+)(?=[)#])")
+OF_GITHUB = re.compile(r"^\[!.*\]\(\.\./\.\./actions/.*\n", re.MULTILINE)  # a badge that only it can show
 TEXT_SUFFIX = ".txt"  # so that a browser shows a file of code
 SHOWN_AS_IT_IS = (".svg", ".png", ".html", ".json", ".ipynb")
 
@@ -54,7 +55,7 @@ def with_site_links(path: str, text: str) -> str:
         path: of the file in the repository.
         text: what is in it.
     """
-    here = PurePosixPath(site_path(path)).parent
+    here, text = PurePosixPath(site_path(path)).parent, OF_GITHUB.sub("", text)
 
     def replaced(match: re.Match[str]) -> str:
         target = resolved(path, match["target"])

@@ -35,6 +35,11 @@ def test_links_lead_to_the_same_file(path: str, link: str, made: str) -> None:
     assert with_site_links(path, fenced) == fenced
 
 
+def test_what_only_github_shows_is_left_out() -> None:
+    assert "actions" in (ROOT / "README.md").read_text()
+    assert "actions" not in with_site_links("README.md", (ROOT / "README.md").read_text())
+
+
 def test_a_file_outside_the_repository_never_comes_along() -> None:
     assert list(links("README.md", "[a](../../../../../etc/passwd) [b](/etc/passwd) [c](LICENSE)")) == ["LICENSE"]
 
