@@ -11,6 +11,7 @@ from compile.report.card import PAPER, head_lines, input_lines
 from repghost.hub.address import Address
 
 DETECTION = "object-detection"  # a task of the hub
+COUNT = "pictures"  # the key of how many images judged
 SHOWN = 8  # class names
 LICENSES = ("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0", "gpl-3.0")  # as the hub writes
 
@@ -51,6 +52,8 @@ def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str
         digests: the SHA-256 of each file, by path in the repository.
     """
     report: dict[str, Any] = {"accuracy": {"measured": False}, "preprocess": facts.preprocess}
+    network = f"RepGhostNet ({PAPER}). " if "repghostnet" in facts.name else ""
+    colours = "grey" if facts.preprocess and len(facts.preprocess["mean"]) == 1 else "RGB"
     more = {"pipeline_tag": facts.task}
     if facts.license:
         more["license"] = known_license(facts.license)
@@ -62,8 +65,9 @@ def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str
         *head_lines(report, facts.tags, more),
         f"# {facts.name}, {facts.kind}",
         "",
-        f"RepGhostNet ({PAPER}). Classes: {facts.classes}{_named(facts.labels)}. It was judged on no picture here: "
-        "measure it on your own with `repghost validate` before anything depends on it.",
+        f"{network}Classes: {facts.classes}{_named(facts.labels)}.",
+        "",
+        *_judged(facts.training),
         "",
         "## Use",
         "",
@@ -71,12 +75,22 @@ def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str
         use,
         "```",
         "",
-        *(input_lines(report, "bytes", "are applied inside") if facts.preprocess else ()),
+        *(input_lines(report, f"{colours} bytes", "are applied inside") if facts.preprocess else ()),
     ]
     if facts.training:
         lines += ["## How it was made", "", "    " + json.dumps(facts.training, sort_keys=True)[:4000], ""]
     lines += ["## Files", "", *[f"- `{path}`: SHA-256 `{digest}`" for path, digest in digests.items()]]
     return "\n".join(lines) + "\n"
+
+
+def _judged(training: Mapping[str, Any]) -> list[str]:
+    """Return what the training said of the accuracy, and what to do before anything depends on it."""
+    advice = "Measure it on images of your own with `repghost validate` before anything depends on it."
+    for key, images in (("test", "test"), ("held_out", "held-out")):
+        found = training.get(key)
+        if isinstance(found, Mapping) and isinstance(found.get("top1"), float) and isinstance(found.get(COUNT), int):
+            return [f"Top-1 {found['top1']:.2%} on {found[COUNT]:,} {images} images of its training. {advice}"]
+    return [f"The file says no accuracy. {advice}"]
 
 
 def known_license(name: str) -> str:

@@ -18,6 +18,7 @@ from repghost.api.bundles import as_file
 from repghost.api.publishing.cards import DETECTION, Facts, bundle_card, file_card
 from repghost.checkpoints.checkpoint import read_checkpoint
 from repghost.checkpoints.weight_files import SIZE_LIMIT
+from repghost.data.images.preprocess import Preprocess
 from repghost.detection.checkpoint import is_detector, read_detector
 from repghost.errors import IntegrityError, UsageError
 from repghost.hub.address import Address, is_address, parse_address
@@ -153,6 +154,8 @@ def _of_onnx(path: Path, data: bytes) -> tuple[str, Facts]:
         parse_json(said[key], f"metadata {key!r} of {path}", MAX_FILE_BYTES) if said.get(key) else None
         for key in (LABELS, PREPROCESS, QUANTIZATION)
     )
+    if not isinstance(labels, list | None) or not isinstance(preprocess, dict | None):
+        raise UsageError(f"{path}: metadata {LABELS!r} or {PREPROCESS!r} is not what repghost writes; quantize again.")
     classes = [it.dim_value for output in model.graph.output for it in output.type.tensor_type.shape.dim]
     quantized = is_quantized(path)
     return QUANTIZED_FILE if quantized else FLOAT_FILE, Facts(
@@ -161,6 +164,6 @@ def _of_onnx(path: Path, data: bytes) -> tuple[str, Facts]:
         ("int8" if quantized else "fp32", "onnx"),
         len(labels) if labels else (classes or [0])[-1],
         tuple(map(str, labels)) if labels else None,
-        preprocess,
-        made if isinstance(made, dict) else {},
+        Preprocess.from_dict(preprocess).to_dict() if preprocess else None,
+        {"config": made["config"]} if isinstance(made, dict) and "config" in made else {},
     )

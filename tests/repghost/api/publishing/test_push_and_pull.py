@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content:DeprecationWarning"
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("birds") / "mine.safetensors"
     names = [f"bird {number}" for number in range(7)]
-    made = {"license": "MIT", "epochs": 3}
+    made = {"license": "MIT", "epochs": 3, "test": {"top1": 0.9273, "pictures": 10000}}
     write_checkpoint(path, network(), PREPROCESS.to_dict(), names, made)
     return path
 
@@ -52,6 +52,7 @@ def test_a_checkpoint_goes_there_with_a_card_and_comes_back(hub: FakeHub, checkp
     head = card.split("---\n")[1]
     assert 'license: "mit"' in head and '"safetensors"' in head and 'library_name: "repghost-deploy"' in head
     assert "--weights hf://me/birds/model.safetensors" in card and '"bird 0", "bird 1"' in card
+    assert "Top-1 92.73% on 10,000 test images" in card
     assert pushed.files["model.safetensors"] in card and '"epochs": 3' in card
     pulled = repghost.pull(pushed.address, tmp_path / "here")
     assert pulled.address == pushed.address and hub.commit("me/birds") in pushed.address
@@ -109,6 +110,15 @@ def test_pickles_and_wrong_names_are_not_pushed(hub: FakeHub, checkpoint: Path, 
         with pytest.raises(UsageError, match=said):
             repghost.push(given, address)
     assert hub.repositories == {}
+
+
+@pytest.mark.parametrize("said", ["7", '{"mean": "no"}', '["a"]', "{"])
+def test_odd_metadata_of_others_is_a_sentence(hub: FakeHub, tmp_path: Path, said: str) -> None:
+    model = mini_net()
+    for key in ("repghost.labels", "repghost.preprocess", "repghost.quantization"):
+        model.metadata_props.add(key=key, value=said)
+    with pytest.raises(UsageError):
+        repghost.push(save(model, tmp_path), "hf://me/birds")
 
 
 def test_who_is_not_logged_in_is_told_how(hub: FakeHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
