@@ -5,7 +5,8 @@ docs/detection.md has the commands that draw the shapes, and train, quantize and
     repghost bench RUN/arm64/int8 --count --json COUNT.json
     repghost detect-export DETECTOR -o HEADS.onnx
     repghost bench RUN/arm64/int8 --count --against onnxruntime --weights HEADS.onnx --json PEERS.json
-    python -m benchmarks.detection.measure --detector FILE --run RUN --data SHAPES --count COUNT.json --peers PEERS.json
+    repghost bench RUN/host/int8 --against onnxruntime --weights HEADS.onnx --json HOST.json
+    python -m benchmarks.detection.measure --detector FILE --run RUN --data SHAPES, and the three JSON files
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ RESAMPLES = 1000
 POINTS = 100.0
 
 
-def measure(detector: Path, run: Path, data: Path, count: Path, peers: Path) -> dict[str, Any]:
+def measure(detector: Path, run: Path, data: Path, count: Path, peers: Path, host: Path) -> dict[str, Any]:
     """Return the average precision of a detector, its integer program and its build, and what a build executes.
 
     Args:
@@ -42,6 +43,7 @@ def measure(detector: Path, run: Path, data: Path, count: Path, peers: Path) -> 
         data: the drawn shapes.
         count: JSON of `repghost bench --count`.
         peers: JSON of `repghost bench --count --against`.
+        host: JSON of `repghost bench --against` on this machine.
     """
     paths = {"float32": detector, "integer program": run / QDQ_FILE, "compiled build": run / "host" / "int8"}
     found = {name: evaluate_detector(path, data, split="val", resamples=RESAMPLES) for name, path in paths.items()}
@@ -57,6 +59,7 @@ def measure(detector: Path, run: Path, data: Path, count: Path, peers: Path) -> 
         "verified": _verified(report),
         "count": json.loads(count.read_text()),
         "peers": _peers(json.loads(peers.read_text())),
+        "host": _latency(json.loads(host.read_text())),
     }
 
 
@@ -67,6 +70,14 @@ def _peers(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         for row in found["results"]
     ]
     return sorted(rows, key=lambda row: int(row["instructions"]))
+
+
+def _latency(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the machine, and median milliseconds of one thread of each build, ours first."""
+    keys = ("name", "version", "median_ms")
+    rows = [{key: row[key] for key in keys} for row in found["runs"][0]["results"]]
+    machine = {key: found["machine"][key] for key in ("core", "system")}
+    return {"machine": machine, "rounds": found["settings"]["rounds"], "builds": rows}
 
 
 def _verified(report: Mapping[str, Any]) -> list[str]:
@@ -98,6 +109,8 @@ def render(found: Mapping[str, Any]) -> str:
             "",
             f"One inference of the arm64 bundle executes {count['whole']['total']:,} instructions on {count['cpu']} "
             f"(emulated, exact; instruction set {count['variant']}), without resizing and boxes; {_others(found)}.",
+            "",
+            _milliseconds(found["host"]),
         ]
     )
 
@@ -109,16 +122,29 @@ def _others(found: Mapping[str, Any]) -> str:
     return f"the same network in other runtimes: {', '.join(rows)}. That is {share:.2f} of the fewest"
 
 
+def _milliseconds(host: Mapping[str, Any]) -> str:
+    """Return what a thread of the machine took, and our share of the fastest other build."""
+    ours, *others = host["builds"]
+    rows = [f"{row['name']} {row['version']} {row['median_ms']:.3f} ms" for row in others]
+    share = ours["median_ms"] / min(row["median_ms"] for row in others)
+    return (
+        f"On a thread of {host['machine']['core']}, {host['machine']['system'].split()[0]}, builds in turns over "
+        f"{host['rounds']} rounds, medians: ours {ours['median_ms']:.3f} ms, {', '.join(rows)}; "
+        f"{share:.2f} of the fastest."
+    )
+
+
 @click.command("detection")
 @click.option("--detector", required=True, type=click.Path(path_type=Path))
 @click.option("--run", required=True, type=click.Path(path_type=Path), help="Folder of 'repghost compile'.")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Of benchmarks.detection.shapes.")
 @click.option("--count", required=True, type=click.Path(path_type=Path), help="JSON of 'repghost bench --count'.")
 @click.option("--peers", required=True, type=click.Path(path_type=Path), help="The same with --against.")
+@click.option("--host", required=True, type=click.Path(path_type=Path), help="JSON of 'bench --against' here.")
 @click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path))
-def command(detector: Path, run: Path, data: Path, count: Path, peers: Path, docs: Path) -> None:
+def command(detector: Path, run: Path, data: Path, count: Path, peers: Path, host: Path, docs: Path) -> None:
     """Measure and write detection.json and its section of detection.md."""
-    found = measure(detector, run, data, count, peers)
+    found = measure(detector, run, data, count, peers, host)
     write_json(docs / JSON_FILE, found)
     page = docs / PAGE_FILE
     write_text_atomically(page, MARKERS.replace(page.read_text(), render(found), str(page)))
