@@ -102,7 +102,7 @@ FLAGS: tuple[Flag, ...] = (
 
 PREPROCESS_FLAGS: tuple[Flag, ...] = (
     Flag("in_chans", ("--in-chans",), int, "1 for a network of grey pictures, 3 for RGB."),
-    Flag("img_size", ("--img-size",), int, "Pixels of the input."),
+    Flag("img_size", ("--size", "--img-size"), int, "Pixels of the input."),
     Flag("input_size", ("--input-size",), int, "3, height and width of the input.", 3),
     Flag("crop_pct", ("--crop-pct",), float, "Input size / resize, when judging."),
     Flag("mean", ("--mean",), float, "Per colour.", 3),

@@ -30,7 +30,7 @@ _OPTIONS = (
     click.option("--width", default="1.0", show_default=True, help="Of the backbone."),
     click.option("--epochs", type=int, help="[default: 12]"),
     click.option("--batch", "-b", type=int, help="Pictures per step and process.  [default: 2; ssdlite: 16]"),
-    click.option("--lr", "--learning-rate", "learning_rate", type=float,
+    click.option("--learning-rate", "--lr", "learning_rate", type=float,
                  help="After the warm-up.  [default: 0.01 (RetinaNet) or 0.02 (others) per 16 pictures]"),
     click.option("--momentum", type=float, help="[default: 0.9]"),
     click.option("--weight-decay", type=float, help="[default: 1e-4]"),

@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 )
 @click.option("--model-ema", "--ema", "ema", is_flag=True, help="Refuse a checkpoint without averaged weights.")
 @click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
-@click.option("--img-size", type=click.IntRange(1), help="Pixels of the input, where a network takes any.")
+@click.option(
+    "--size", "--img-size", "img_size", type=click.IntRange(1), help="Pixels of the input, where a network takes any."
+)
 @click.option("--crop-pct", type=float, help="Input size / resize, instead of the networks' own.")
 @click.option("--workers", "-j", default=0, show_default=True, type=click.IntRange(0), help="Processes that decode.")
 @click.option("--batch", "-b", cls=Renamed, earlier=("--batch-size",), default=250, show_default=True,

@@ -38,6 +38,7 @@ EVERYWHERE = {"json", "quiet", "verbose"}
 ONLY_THERE = {
     "compile": {"model"},  # `network` takes it
     "explain": {"html"},  # `to_html` of what it returns
+    "detect-export": {"size"},  # height and width there
     "fuse": {"check", "output"},
     # What `quantize` before it takes, and what starts a program of Python several times:
     "qat": SETS | OUTPUTS | {"processes", "weights", "preprocess", "size", "width", "config", "policy"},

@@ -61,6 +61,18 @@ def test_an_earlier_spelling_works_and_is_not_shown(name: str) -> None:
     assert not [word for word in earlier if f"{word} " in text or f"{word}," in text]
 
 
+def test_pixels_are_a_size_everywhere() -> None:
+    for name in NAMES:
+        shown = [it for it in find(name).params if isinstance(it, click.Option) and not it.hidden]
+        assert not [
+            it.opts for it in shown if "--height" in it.opts or ("--img-size" in it.opts and "--size" not in it.opts)
+        ]
+    absent = ["detect-export", "/nonexistent/net.safetensors", "-o", "x.onnx"]
+    for given in (["--size", "64x96"], ["--height", "64", "--width", "96"]):
+        result = run(*absent, *given)
+        assert result.exit_code == 2 and "/nonexistent/net.safetensors" in result.stderr
+
+
 @pytest.mark.parametrize("spelled", [[], ["-o"], ["--output"]])
 @pytest.mark.parametrize("name", ["fuse", "convert", "export", "detect-export"])
 def test_the_file_to_write_is_an_option_or_the_last_word(name: str, spelled: list[str]) -> None:
