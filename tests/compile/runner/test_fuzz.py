@@ -12,7 +12,7 @@ MOST_CORPUS_BYTES = 1 << 17
 
 
 def test_every_harness_has_a_small_corpus() -> None:
-    assert HARNESSES == ("bundle", "decode", "json", "labels", "loader", "orientation", "vectors")
+    assert HARNESSES == ("boxes", "bundle", "decode", "json", "labels", "loader", "orientation", "vectors")
     assert {path.name for path in (FOLDER / "corpus").iterdir()} == set(HARNESSES)
     files = [path for path in (FOLDER / "corpus").rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < MOST_CORPUS_BYTES
