@@ -115,10 +115,9 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import and return a command, None when there is none of that name."""
-        name = ALIASES.get(cmd_name, cmd_name)
-        if name not in self.list_commands(ctx):
+        module, _, function = self.table.get(ALIASES.get(cmd_name, cmd_name), "").partition(":")
+        if not module or not importlib.util.find_spec(module):
             return None
-        module, _, function = self.table[name].partition(":")
         command: click.Command = getattr(importlib.import_module(module), function)
         return add_verbosity(command)
 
