@@ -261,7 +261,7 @@ def test_the_whole_command(
     [
         (["--count", "--cpu", "cortex-a67"], "Did you mean 'cortex-a7'"),
         (["--cpu", "max"], "--cpu max belongs to --count"),
-        (["--count", "--keep", "x"], "--keep belongs to --per-layer"),
+        (["--count", "--keep", "x"], "--keep-bundle belongs to --per-layer"),
         (["--count", "--variant", "dot", "--variant", "neon"], "one instruction set at a time"),
     ],
 )

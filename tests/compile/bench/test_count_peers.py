@@ -23,6 +23,7 @@ from compile.bench.processes import ask
 from compile.machine import debian_packages as debian
 from compile.machine.emulator import Emulator
 from compile.summary.collect import collect
+from compile.summary.facts import Agreement
 from compile.targets.table import ARMV7, TARGETS, X86_64, Target
 from repghost.api.benchmarks import counted as api
 from repghost.errors import RepGhostError, ToolMissingError
@@ -66,9 +67,9 @@ def test_page_shows_them_beside_ours_with_the_agreement_of_their_answers(tmp_pat
     path.write_text(json.dumps(result()))
     speeds = collect([path]).speeds
     assert {(s.machine, s.runtime, s.value, s.agreement) for s in speeds} == {
-        ("emulated cortex-a76", "mnn", 20_000_001, 0.75),
-        ("Cortex-A76, Neoverse N1 model", "mnn", 8e6, 0.75),
-        ("Cortex-A55 model", "mnn", 2e7, 0.75),
+        ("emulated cortex-a76", "mnn", 20_000_001, Agreement(6, 8)),
+        ("Cortex-A76, Neoverse N1 model", "mnn", 8e6, Agreement(6, 8)),
+        ("Cortex-A55 model", "mnn", 2e7, Agreement(6, 8)),
     }
     path.write_text(json.dumps(result(version=3)))
     with pytest.raises(RepGhostError, match="has version 3, not 2"):

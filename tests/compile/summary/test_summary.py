@@ -89,7 +89,7 @@ def test_every_width_has_a_row_and_absent_ones_say_so(summary: Summary) -> None:
     by_width = {row[0].value: row for row in table.rows}
     assert by_width[0.5][6].value == pytest.approx(0.8)
     assert by_width[0.58][5].text == "no weights"
-    assert "WIDTH=0.58" in by_width[0.58][5].note
+    assert "--width 0.58" in by_width[0.58][5].note
 
 
 def test_every_number_of_the_page_is_one_of_the_tables(summary: Summary) -> None:
