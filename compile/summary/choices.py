@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from compile.cycles.boards import BOARDS, Board, board_of
 from compile.cycles.widths import Figure, best_of
+from compile.cycles.widths import figures as counted_figures
 from compile.summary.board_advice import (
     BUDGETS_MS,
     SHOWN,
@@ -21,7 +22,7 @@ from compile.summary.board_advice import (
     width_label,
 )
 from compile.summary.facts import OURS, Pixels, Speed, Summary, by_size
-from compile.summary.published import place, short_name
+from compile.summary.published import place, published_figures, short_name
 from repghost.tables import Cell, Table, make_table
 
 ESTIMATED = "estimated"
@@ -56,7 +57,10 @@ class Choice:
 
 
 def find_choices(summary: Summary) -> list[Choice]:
-    """Return the machines that were measured, then the boards that are bought most, as far as times are known."""
+    """Return the machines that were measured, then the boards that are bought most, as far as times are known.
+
+    Where the summary knows of no board, the published widths are estimated from the counts that come with the package.
+    """
     machines: dict[str, list[Speed]] = defaultdict(list)
     for speed in summary.speeds:
         own = (speed.runtime, speed.unit, speed.kind, speed.threads) == (OURS, "ms", "measured", 1)
@@ -65,8 +69,10 @@ def find_choices(summary: Summary) -> list[Choice]:
     found = [_machine(label, speeds) for label, speeds in sorted(machines.items())]
     measured = [board.name for board in BOARDS.values() if _is_measured(summary, board)]
     names = dict.fromkeys((*measured, *SHOWN))
-    found += [_board(summary, BOARDS[name]) for name in names]
-    return [choice for choice in found if choice.figures]
+    boards = [choice for name in names if (choice := _board(summary, BOARDS[name])).figures]
+    if not boards and any(network.model in published_figures() for network in summary.networks):
+        boards = board_choices((BOARDS[name], counted_figures(BOARDS[name], SIZE)) for name in SHOWN)
+    return [*(choice for choice in found if choice.figures), *boards]
 
 
 def board_choices(boards: Iterable[tuple[Board, Sequence[Figure]]]) -> list[Choice]:

@@ -18,6 +18,7 @@ from compile.summary.tables import width_table
 from repghost.network.spec import WIDTHS
 from tests.support import ROOT
 from tests.support.hub_mirror import mirror
+from tests.support.hub_server import FakeHub
 
 __all__ = ["mirror"]
 
@@ -73,11 +74,13 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_one_command_fills_all_eight_rows(
-    mirror: tuple[str, dict[str, bytes], list[str]], imagenet: Path, tmp_path: Path
-) -> None:
-    address, files, asked = mirror
-    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hub"), "NO_PROXY": "127.0.0.1"}
+def test_one_command_fills_all_eight_rows(mirror: FakeHub, imagenet: Path, tmp_path: Path) -> None:
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": mirror.address,
+        "HF_HOME": str(tmp_path / "hub"),
+        "NO_PROXY": "127.0.0.1",
+    }
     arguments = [
         "report", str(tmp_path / "build"), "--build", "--weights", "timm", "--data", str(imagenet), "--target", "host",
         "--size", "32", "--images", "4", "--test-images", "4", "-o", str(tmp_path / "page"),
@@ -86,7 +89,8 @@ def test_one_command_fills_all_eight_rows(
     done = subprocess.run([sys.executable, "-c", RUN, *arguments], env=environment, cwd=tmp_path, check=False)
     first, again = ((tmp_path / said).read_text() for said in ("first", "again"))
     assert done.returncode == 0, first[-2000:] + again[-2000:]
-    assert {path for path in asked if path in files} == set(files)
+    fetched = {path.partition("/resolve/")[0].strip("/") for path in mirror.asked if "/resolve/" in path}
+    assert fetched == set(mirror.repositories)
     rows = width_table(read_summary(tmp_path / "page/report.json")).rows
     assert [row[0].value for row in rows] == [width.multiplier for width in WIDTHS]
     assert all("imagenet" in row[5].text and row[7].value is not None for row in rows)

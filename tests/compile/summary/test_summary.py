@@ -16,6 +16,7 @@ from compile.cycles.boards import read_fits
 from compile.report.card import render_card
 from compile.storage.strict_json import canonical_json
 from compile.summary.advice import advise
+from compile.summary.board_advice import SHOWN, SIZE
 from compile.summary.choices import board_table, device_table, find_choices
 from compile.summary.collect import collect, find_conflicts, find_files
 from compile.summary.compare import Margins, compare
@@ -251,8 +252,19 @@ def test_the_answer_says_where_not_every_width_was_built(summary: Summary) -> No
     page = render_page(summary, {})  # three of the eight
     assert "Take 2x int8" in page and "Even the widest that was built stays below 30 ms" in page
     assert "Nothing stays below 1 ms" in page and '<h2 id="charts"' not in page
-    nothing = render_page(replace(summary, speeds=()), {})
+    nothing = render_page(replace(summary, speeds=(), networks=()), {})
     assert "No time of a RepGhostNet is known here" in nothing and "<select" not in nothing
+
+
+def test_boards_are_there_where_no_run_knows_of_one(summary: Summary) -> None:
+    few = replace(summary, speeds=tuple(it for it in summary.speeds if it.where == "host"))
+    found = {choice.name: choice for choice in find_choices(few)}
+    assert set(SHOWN) <= set(found)
+    four = found["raspberry-pi-4"]
+    assert four.size == SIZE and [it.model for it in four.figures if it.precision == "int8"] == [
+        it.name for it in WIDTHS
+    ]
+    assert {it.kind for it in four.figures} == {"estimated"} and "%" in four.known
 
 
 @pytest.mark.parametrize("command", [["report", "{}"], ["report", "{}", "-o", "page"]])
