@@ -119,7 +119,10 @@ def _others(found: Mapping[str, Any]) -> str:
     """Return what other runtimes execute of the same network, and our share of the fewest."""
     rows = [f"{row['runtime']} {row['version']} {row['form']} {row['instructions']:,}" for row in found["peers"]]
     share = found["count"]["whole"]["total"] / found["peers"][0]["instructions"]
-    return f"the same network in other runtimes: {', '.join(rows)}. That is {share:.2f} of the fewest"
+    counted = {str(row["runtime"]) for row in found["peers"]}
+    absent = [name for name in ("LiteRT", "MNN", "ncnn") if name.lower() not in counted]
+    left_out = f"; not counted: {', '.join(absent)}" if absent else ""
+    return f"the same network in other runtimes: {', '.join(rows)}. That is {share:.2f} of the fewest{left_out}"
 
 
 def _milliseconds(host: Mapping[str, Any]) -> str:
