@@ -133,6 +133,12 @@ def test_an_import_inside_a_function_defers_a_heavy_library(package: str) -> Non
     assert [found for name in modules for found in needless(name)] == []
 
 
+def test_what_only_detectors_need_is_not_loaded_for_others() -> None:
+    for module in ("repghost.api.quantization", "repghost.api.accepted.coco_images", "repghost.api.publishing.pushing"):
+        assert "torchvision" not in heavy_libraries(module), module
+    assert "torchvision" in heavy_libraries("repghost.detection.checkpoint")
+
+
 @pytest.mark.parametrize("module", sorted(name for name in TREES if name.startswith("repghost.commands.")))
 def test_commands_call_the_public_functions_and_nothing_deeper(module: str) -> None:
     ours = (name for name in outside_type_checking(TREES[module].body) if name.partition(".")[0] in PACKAGES)

@@ -28,10 +28,8 @@ from repghost.api.networks.opened import NetworkLike, PreprocessLike, open_float
 from repghost.api.quantized import QuantizedNetwork
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
+from repghost.checkpoints.checkpoint import is_detector
 from repghost.data.base import notes_on_calibration
-from repghost.detection.checkpoint import is_detector, read_detector
-from repghost.detection.graph import graph_of_detector
-from repghost.detection.ssdlite import SSDLite
 from repghost.errors import UsageError, option
 from repghost.hub.download import local_file, source_name
 from repghost.network.spec import model_name
@@ -128,6 +126,11 @@ def open_detector(path: Path) -> FloatNetwork:
     Raises:
         UsageError: when it cannot be read, or its kind is not for boards.
     """
+    # With torchvision, which other networks need not load.
+    from repghost.detection.checkpoint import read_detector
+    from repghost.detection.graph import graph_of_detector
+    from repghost.detection.ssdlite import SSDLite
+
     detector = read_detector(path)
     if not isinstance(detector.model, SSDLite):
         raise UsageError(

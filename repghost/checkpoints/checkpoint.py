@@ -24,14 +24,15 @@ from repghost.checkpoints.weight_files import HEADER_LIMIT, WeightFile, parse_we
 from repghost.checkpoints.weight_names import averaged_note, without_prefix
 from repghost.errors import UsageError, unknown_value
 from repghost.files import write_bytes_atomically
+from repghost.hub.download import local_file
 from repghost.network.fuse import empty_model
 from repghost.network.model import RepGhostNet
 from repghost.network.spec import BRANCHES, Branches, Form, ModelSpec
-from repghost.untrusted import parse_json
+from repghost.untrusted import open_regular, parse_json
 
 HEADER_KEY = "repghost"  # the only key: safetensors does not keep an order, and equal content must give equal bytes
 HEADER_VERSION = 1
-DETECTOR_KEY = "repghost-detector"  # of files of detectors, which this module does not read
+DETECTOR_KEY = "repghost-detector"  # of files of detectors, which this module tells apart and does not read
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,16 @@ class Checkpoint:
         """What the user of the file is told: which of its weights were taken, where it has several kinds."""
         note = averaged_note(self.metadata)
         return (note,) if note else ()
+
+
+def is_detector(path: Path) -> bool:
+    """Return whether a file says that it is a detector; nothing but its header is read."""
+    path = local_file(path)
+    if not path.is_file():
+        return False
+    with open_regular(path) as file:
+        length = int.from_bytes(file.read(8), "little")
+        return length <= HEADER_LIMIT and f'"{DETECTOR_KEY}"'.encode() in file.read(length)
 
 
 def read_checkpoint(

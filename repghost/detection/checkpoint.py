@@ -19,9 +19,8 @@ from repghost.detection.detector import MAX_CLASSES, build_detector, fuse_detect
 from repghost.detection.recipe import DetectionRecipe
 from repghost.errors import UsageError
 from repghost.files import write_bytes_atomically
-from repghost.hub.download import local_file
 from repghost.network.model import RepGhostNet
-from repghost.untrusted import open_regular, parse_json
+from repghost.untrusted import parse_json
 
 VERSION = 1
 FORMS = ("train", "fused")
@@ -87,16 +86,6 @@ def read_detector(path: Path) -> Detector:
     except UsageError as error:
         raise UsageError(f"detector {str(path)!r}: {error}") from error
     return Detector(model, recipe, categories, header["form"], header["metadata"])
-
-
-def is_detector(path: Path) -> bool:
-    """Return whether a file says that it is a detector; nothing but its header is read."""
-    path = local_file(path)
-    if not path.is_file():
-        return False
-    with open_regular(path) as file:
-        length = int.from_bytes(file.read(8), "little")
-        return length <= HEADER_LIMIT and f'"{DETECTOR_KEY}"'.encode() in file.read(length)
 
 
 def empty_detector(recipe: DetectionRecipe, classes: int) -> nn.Module:

@@ -35,6 +35,8 @@ class RepGhostNet(nn.Module):
         UsageError: for a value outside its range.
     """
 
+    __jit_unused_properties__ = ["feature_info"]  # TorchScript compiles every other property
+
     def __init__(
         self,
         width: float = 1.0,

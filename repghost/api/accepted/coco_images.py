@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from repghost.detection.checkpoint import is_detector
-from repghost.detection.coco import image_paths
+from repghost.checkpoints.checkpoint import is_detector
 
 DETECTION_SPLIT = "train2017"  # as COCO calls it
 
@@ -16,4 +15,8 @@ def calibrating_images(network: str, folder: Path, split: str | None) -> list[Pa
     Raises:
         UsageError: when the folder is no set in COCO's format, or has no such split.
     """
-    return image_paths(folder, split or DETECTION_SPLIT) if is_detector(Path(network)) else None
+    if not is_detector(Path(network)):
+        return None
+    from repghost.detection.coco import image_paths  # with torchvision, which other networks need not load
+
+    return image_paths(folder, split or DETECTION_SPLIT)

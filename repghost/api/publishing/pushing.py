@@ -16,10 +16,9 @@ from compile.bundle.signing import MOST_BYTES, signature_path
 from compile.storage.files import sha256
 from repghost.api.bundles import as_file
 from repghost.api.publishing.cards import DETECTION, Facts, bundle_card, file_card
-from repghost.checkpoints.checkpoint import read_checkpoint
+from repghost.checkpoints.checkpoint import is_detector, read_checkpoint
 from repghost.checkpoints.weight_files import SIZE_LIMIT
 from repghost.data.images.preprocess import Preprocess
-from repghost.detection.checkpoint import is_detector, read_detector
 from repghost.errors import IntegrityError, UsageError
 from repghost.hub.address import Address, is_address, parse_address
 from repghost.hub.download import WEIGHTS
@@ -134,6 +133,8 @@ def _of_checkpoint(path: Path, data: bytes) -> tuple[str, Facts]:
 
 
 def _of_detector(path: Path) -> Facts:
+    from repghost.detection.checkpoint import read_detector  # with torchvision, which other networks need not load
+
     found = read_detector(path)
     return Facts(
         f"{found.recipe.kind} on {model_name(found.recipe.width)}",

@@ -18,9 +18,10 @@ import repghost
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
 from compile.subject.from_qdq_file import rule_of
+from repghost.checkpoints.checkpoint import is_detector
 from repghost.cli import cli
 from repghost.detection.augment import augmented
-from repghost.detection.checkpoint import Category, Detector, is_detector, read_detector, write_detector
+from repghost.detection.checkpoint import Category, Detector, read_detector, write_detector
 from repghost.detection.coco import Sample, open_coco
 from repghost.detection.evaluate import evaluate
 from repghost.detection.feed import DetectionFeed
