@@ -13,6 +13,7 @@ from benchmarks.pages.host import HostRow, host_rows
 from benchmarks.shared.command import run_command
 from benchmarks.shared.documents import Markers, read_performance
 from benchmarks.shared.goals import MILLION, SIZE, count_path
+from compile.accuracy.page import training_note
 from compile.bench.compare_page import of_rounds
 from compile.storage.strict_json import parse_strict
 from compile.summary.collect import SIZE_LIMIT
@@ -46,22 +47,27 @@ def render_figures(docs: Path) -> str:
         docs: the folder of accuracy.json and performance.json.
     """
     path = docs / "accuracy.json"
-    networks = read(File(parse_strict(path.read_bytes(), str(path), SIZE_LIMIT), path.name)).networks
+    accuracy = parse_strict(path.read_bytes(), str(path), SIZE_LIMIT)
+    networks = read(File(accuracy, path.name)).networks
     performance = read_performance(docs)
     others = _other_runtimes(docs, performance["arm64"]["rivals"]["rows"])
-    parts = [_accuracy(networks), _latency(performance["host"]), _counts(performance["arm64"], others)]
+    parts = [
+        _accuracy(networks, training_note(accuracy["networks"])),
+        _latency(performance["host"]),
+        _counts(performance["arm64"], others),
+    ]
     return "\n\n".join("\n".join(part) for part in parts)
 
 
-def _accuracy(networks: tuple[Network, ...]) -> list[str]:
+def _accuracy(networks: tuple[Network, ...], note: str) -> list[str]:
     first = networks[0]
     images = first.fp32.pictures if first.fp32 else 0
     about = (
         f"**Top-1 in percent**, {images:,} pictures of {first.data} at {first.size} px that chose nothing; the "
         "change in points with its paired 95 % interval. Training learns from labels, too, so it can pass float32; "
         "float32 trained on alike, every way to quantize, and other tools on the same pictures: "
-        "[accuracy.md](accuracy.md), `make accuracy`."
-    )
+        f"[accuracy.md](accuracy.md), `make accuracy`. {note}"
+    ).strip()
     rows = [
         (
             _width(network.model),

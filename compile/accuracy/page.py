@@ -25,6 +25,7 @@ def render(document: Mapping[str, Any]) -> str:
         "",
         *_images(networks[0]),
         "",
+        *([note, ""] if (note := training_note(networks)) else []),
         *overview(networks),
         "",
         "## Goals",
@@ -55,6 +56,22 @@ def _images(network: Mapping[str, Any]) -> list[str]:
         "every method and tool. A drop is in points of top-1 against float32 of the same checkpoint. Written by `make "
         "accuracy` from `accuracy.json`.",
     ]
+
+
+def training_note(networks: Sequence[Mapping[str, Any]]) -> str:
+    """Return a sentence for networks that were trained for different times; "" for those that were trained alike.
+
+    Args:
+        networks: those of accuracy.json.
+    """
+    epochs = {name_of(it): str(it.get("training", {}).get("epochs", "")).partition("/")[0] for it in networks}
+    if len(set(epochs.values())) < 2:
+        return ""
+    listed = ", ".join(f"{name} {count or 'unknown'}" for name, count in epochs.items())
+    return (
+        f"The networks were **not trained alike** (epochs: {listed}), so a row compares a network with itself, and "
+        "tells nothing of one width against another."
+    )
 
 
 def _terms() -> list[str]:

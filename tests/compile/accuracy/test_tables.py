@@ -12,7 +12,7 @@ import pytest
 from compile.accuracy.goals import AGAINST_OTHERS, GOALS, drop_goal, drop_points
 from compile.accuracy.methods import FUSED, GROUPS, METHODS, UNFUSED, Calibrated, Foreign, Trained, choose_methods
 from compile.accuracy.overview import FIGURE, draw_overview, name_of, overview
-from compile.accuracy.page import held_out_table, render
+from compile.accuracy.page import held_out_table, render, training_note
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import accuracy, agresti_min
 from repghost.goals import Verdict, evaluate
@@ -111,6 +111,14 @@ def document() -> dict[str, Any]:
         "arm64": {"not_measured": "it was not asked for"},
     }  # fmt: skip
     return {"format": "repghost-accuracy", "version": 2, "networks": [network]}
+
+
+def test_networks_that_were_not_trained_alike_are_told_apart() -> None:
+    narrow, wide = {"width": 0.5, "training": {"epochs": "24/24"}}, {"width": 2.0, "training": {"epochs": "6"}}
+    other = {"width": None, "name": "net"}
+    assert "(epochs: 0.5x 24, 2x 6)" in training_note([narrow, wide])
+    assert "(epochs: 0.5x 24, net unknown)" in training_note([narrow, other])
+    assert training_note([narrow]) == training_note([other, other]) == ""
 
 
 def test_the_page_says_what_was_kept_missed_and_not_measured() -> None:
