@@ -87,10 +87,12 @@ def _fetched(address: Address) -> tuple[Path, Address]:
     if kept is not None:
         return kept, address
     listing = list_files(address)
-    path = download(listing, listed(listing, address))
+    file = listed(listing, address)
+    path = download(listing, file)
     found = address.at(listing.commit)
     stay = "" if address.is_pinned else f". To stay with this one: {found}"
-    say(f"note: {address} is revision {listing.commit}, sha256 {file_digest(path)}{stay}", err=True)
+    sha256 = file.sha256 or file_digest(path)  # what arrived has the digest that is listed
+    say(f"note: {address} is revision {listing.commit}, sha256 {sha256}{stay}", err=True)
     return path, found
 
 
