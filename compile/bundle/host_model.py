@@ -18,6 +18,7 @@ from repghost.data.images.preprocess import Preprocess
 from repghost.detection.boxes import Boxes, BoxRule, find_boxes
 from repghost.errors import IntegrityError, RepGhostError, UsageError, command
 from repghost.evaluation.predictor import HOST_BUILD, Predictor
+from repghost.evaluation.tally import softmax
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -142,10 +143,8 @@ class HostModel(LoadedModel):
         """
         if "outputs" in self.bundle.manifest:
             raise UsageError(f"{self.bundle.path} gives several results and no class; `detect` takes a detector's.")
-        exponentials = np.exp(scores.astype(np.float64) - float(scores.max()))
         index = int(scores.argmax())
-        probability = float(exponentials[index] / exponentials.sum())
-        return Prediction(self.labels[index], index, probability, scores)
+        return Prediction(self.labels[index], index, float(softmax(scores)[index]), scores)
 
     def as_predictor(self) -> Predictor:
         """Return the network as a function from images to logits.

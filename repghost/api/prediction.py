@@ -26,6 +26,7 @@ from repghost.data.names.class_names import read_class_names
 from repghost.errors import UsageError, option
 from repghost.evaluation.accuracy import BATCH
 from repghost.evaluation.classes import numbered_labels
+from repghost.evaluation.tally import softmax
 from repghost.tables import make_table, text_lines
 from repghost.terminal import Shown
 
@@ -170,12 +171,10 @@ def _best(logits: NDArray[np.float32], names: Sequence[str], top: int) -> list[t
     """Return the most probable classes of each image, by its row of logits [N, classes]."""
     if not np.isfinite(logits).all():
         raise UsageError("the network gives logits that are not finite; its weights are broken.")
-    shifted = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
-    probabilities = shifted / shifted.sum(1, keepdims=True)
     order = np.argsort(-logits, axis=1, kind="stable")[:, :top]
     return [
         tuple(PredictedClass(names[place], place, float(row[place])) for place in best)
-        for row, best in zip(probabilities, order.tolist(), strict=True)
+        for row, best in zip(softmax(logits), order.tolist(), strict=True)
     ]
 
 

@@ -108,6 +108,12 @@ def ranks_of(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[
     return np.asarray(ahead.sum(1), np.int64)
 
 
+def softmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the probabilities of classes by their logits, float64 of the same shape, whose last axis is the class."""
+    exponentials = np.exp(scores.astype(np.float64) - scores.max(-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(-1, keepdims=True), np.float64)
+
+
 def cross_entropy(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the cross-entropy of each image, float64 [N]."""
     shifted = scores.astype(np.float64) - scores.max(1, keepdims=True)
