@@ -21,6 +21,7 @@ PAGE, LIBRARY = HERE / "page", HERE / "library"
 INDEX, OFFLINE = "demo.json", "offline.json"
 MODEL, LABELS, VECTORS = "model.wasm", "labels.txt", "vectors.bin"
 RANDOM = "random"
+PUBLISHED = (224, 1000)  # pixels and classes of the figures that the authors published
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class ShownNetwork:
         label: for readers: its width, or its name where it has none.
         size: of its input: pixels of the side, or both.
         bytes: that are fetched before it runs.
-        top1: percent, as its authors published it; None where they did not.
+        top1: percent, as its authors published it, of 1,000 classes at 224 pixels; None for every other network.
         weights: "random" where only its speed means something.
     """
 
@@ -104,7 +105,7 @@ def _shown(bundle: Bundle) -> ShownNetwork:
         precision=manifest["precision"],
         classes=manifest["classes"],
         bytes=files[MODEL]["size"] + files[LABELS]["size"] + (bundle.path / MANIFEST).stat().st_size,
-        top1=row.top1 if row else None,
+        top1=row.top1 if row and (size, manifest["classes"]) == PUBLISHED else None,
         weights=weights,
         digest=bundle.digest,
         program_digest=manifest["program_digest"],

@@ -18,16 +18,9 @@ function ticks(least, most) {
   return Array.from({ length: Math.floor(most / step) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(6)));
 }
 
-// What was published is of inputs of 224 pixels: others are drawn where there are none of those.
-function drawn(results) {
-  const known = results.filter(({ network, hidden }) => network.top1 !== null && !hidden);
-  const published = known.filter(({ network }) => network.size === 224);
-  return published.length ? published : known;
-}
-
 /** Draws the figure into a place; returns whether there was anything to draw. */
 export function chart(place, results) {
-  const points = drawn(results);
+  const points = results.filter(({ network, hidden }) => network.top1 !== null && !hidden);
   if (!points.length) return false;
   const width = Math.min(640, Math.max(320, place.clientWidth || 640)); // a unit is a pixel: text stays legible
   const most = Math.max(...points.map((it) => it.median_ms)) * 1.15 || 1;
