@@ -164,7 +164,8 @@ def test_every_network_is_measured_and_report_takes_the_json(page: Page, tmp_pat
 
 def test_the_figure_sets_published_accuracy_against_latency(page: Page) -> None:
     script = """import('./chart.js').then(({ chart }) => {
-      const of = (label, top1, more) => ({ median_ms: 2, network: { label, top1, width: 0.5, precision: 'int8' }, ...more });
+      const network = { width: 0.5, precision: 'int8' };
+      const of = (label, top1, more) => ({ median_ms: 2, network: { ...network, label, top1 }, ...more });
       const place = document.getElementById('chart');
       const drawn = chart(place, [of('0.5x', 66.9), of('own', null), of('1x', 74.2, { hidden: true })]);
       return [drawn, place.firstChild.getAttribute('aria-label'), chart(place, [of('own', null)])];
