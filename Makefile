@@ -19,6 +19,7 @@ DATA ?=
 PREPROCESS ?=
 CLASS_ORDER ?=
 CLASS_MAP ?=
+VAL_SHARE ?=
 PRECISION ?=
 CONFIG ?=
 IMAGES ?=
@@ -55,7 +56,7 @@ option = $(if $($(1)),--$(2) "$($(1))")
 OPTIONS = $(call option,WIDTH,width) $(call option,MODEL,model) $(call option,SIZE,size) $(call option,WEIGHTS,weights) $(call option,DATA,data) \
 	$(call option,PREPROCESS,preprocess) $(call option,PRECISION,precision) $(call option,CONFIG,config) \
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,THREADS,threads) \
-	$(call option,CLASS_ORDER,class-order) $(call option,CLASS_MAP,class-map) \
+	$(call option,CLASS_ORDER,class-order) $(call option,CLASS_MAP,class-map) $(call option,VAL_SHARE,val-share) \
 	$(call option,MAX_DROP,max-drop) $(call option,JETPACK,jetpack) $(call option,NAME,name) $(call option,OUTPUT,output)
 
 .DELETE_ON_ERROR:
@@ -113,7 +114,7 @@ report: $(STAMP)
 	@$(REPGHOST) report "$(OUTPUT)" $(MEASURED) --build --target "$(or $(TARGET),arm64)" \
 	$(call option,WEIGHTS,weights) $(call option,DATA,data) $(call option,SIZE,size) $(call option,WIDTHS,widths) \
 	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,MAX_DROP,max-drop) \
-	$(call option,CLASS_ORDER,class-order) $(call option,CLASS_MAP,class-map) $(call option,COMPARE,compare) --output "$(OUTPUT)/report"
+	$(call option,CLASS_ORDER,class-order) $(call option,CLASS_MAP,class-map) $(call option,VAL_SHARE,val-share) $(call option,COMPARE,compare) --output "$(OUTPUT)/report"
 
 # docs/figures.md, from docs/accuracy.json and docs/performance.json; docs/boards.md and the README's boards with it.
 front: $(STAMP)
@@ -208,7 +209,7 @@ CHECKPOINTS ?= $(wildcard $(RUNS)/*/model.safetensors)
 accuracy: $(STAMP)
 	@$(if $(CHECKPOINTS),:,echo "error: which networks? make accuracy CHECKPOINTS=... DATA=..." >&2; exit 2)
 	@OMP_NUM_THREADS=1 $(REPGHOST) accuracy $(CHECKPOINTS) $(call option,DATA,data) $(call option,PREPROCESS,preprocess) \
-	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,CLASS_ORDER,class-order) $(call option,CLASS_MAP,class-map) $(addprefix --python ,$(PEERS_PYTHON)) \
+	$(call option,IMAGES,images) $(call option,TEST_IMAGES,test-images) $(call option,CLASS_ORDER,class-order) $(call option,CLASS_MAP,class-map) $(call option,VAL_SHARE,val-share) $(addprefix --python ,$(PEERS_PYTHON)) \
 	$(if $(ADD),--add) --cells "$(OUTPUT)/accuracy" --output docs
 
 qat-bench: $(STAMP)

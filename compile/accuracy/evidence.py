@@ -60,6 +60,7 @@ class Plan:
         add: whether the other networks of the document that is there stay in it.
         class_order: see `compile.subject.request`.
         class_map: as well.
+        val_share: as well.
         weights: of a network that is named, a weight file or "pretrained".
     """
 
@@ -77,6 +78,7 @@ class Plan:
     add: bool = False
     class_order: str | None = None
     class_map: Path | None = None
+    val_share: float | None = None
     weights: str | None = None
 
     def request(self, checkpoint: str) -> SubjectRequest:
@@ -86,6 +88,7 @@ class Plan:
             model=checkpoint if named else None, weights=self.weights if named else checkpoint,
             data=self.data, calibration_images=self.calibration_images, test_images=self.test_images, seed=SEED,
             preprocess=self.preprocess, class_order=self.class_order, class_map=self.class_map,
+            val_share=self.val_share,
         )  # fmt: skip
 
 

@@ -37,12 +37,14 @@ class Network:
         subject: weights, calibration and test images.
         data: the set of images.
         class_map: the class of each image, for a split without class folders.
+        val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
     """
 
     file: str
     subject: FloatSubject
     data: Path
     class_map: Path | None = None
+    val_share: float | None = None
 
     @property
     def trainable(self) -> RepGhostNet | Graph:
@@ -85,7 +87,8 @@ class Network:
     @cached_property
     def training_set(self) -> ImageSet:
         """The images to train on: of the split that the calibration images are from."""
-        dataset = open_dataset(self.data, str(self.subject.calibration.origin["split"]), self.class_map)
+        split = str(self.subject.calibration.origin["split"])
+        dataset = open_dataset(self.data, split, self.class_map, self.val_share)
         return match_classes(dataset, len(self.subject.labels), self.subject.labels)
 
     def float_predictions(self, store: Measurements) -> NDArray[np.int64]:
@@ -128,4 +131,4 @@ def open_network(request: SubjectRequest) -> Network:
             f"{data} has none of the splits {', '.join(CALIBRATION_SPLITS)}; calibration and training need one. Give "
             f"{option('data')} another set."
         )
-    return Network(Path(checkpoint).name, subject, data, request.class_map)
+    return Network(Path(checkpoint).name, subject, data, request.class_map, request.val_share)

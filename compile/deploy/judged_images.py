@@ -46,7 +46,10 @@ class JudgedImages:
     about: dict[str, Any]
 
 
-def judged_images(bundle: Bundle, data: Path, count: int | None, say: Callable[[str], None]) -> JudgedImages:
+def judged_images(
+    bundle: Bundle, data: Path, count: int | None, say: Callable[[str], None], class_map: Path | None = None,
+    val_share: float | None = None,
+) -> JudgedImages:  # fmt: skip
     """Return the test images of a set, prepared for a bundle, with the scores that the numpy reference gives them.
 
     Args:
@@ -54,11 +57,13 @@ def judged_images(bundle: Bundle, data: Path, count: int | None, say: Callable[[
         data: a set of labelled images.
         count: how many, equally many of each class; None: all.
         say: is told what takes long.
+        class_map: the class of each image, for a split without class folders.
+        val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
 
     Raises:
         UsageError: when the classes are not the bundle's, or the QDQ file is not there or of another network.
     """
-    dataset = _matching(bundle, data)
+    dataset = _matching(bundle, data, class_map, val_share)
     for note in notes_on(dataset):
         say(f"note: {note}")
     chosen = None if count is None else choose_balanced(dataset.labels, count, SEED)
@@ -74,7 +79,7 @@ def judged_images(bundle: Bundle, data: Path, count: int | None, say: Callable[[
     return JudgedImages(found.images, found.labels, names, expected, about)
 
 
-def _matching(bundle: Bundle, data: Path) -> ImageSet:
+def _matching(bundle: Bundle, data: Path, class_map: Path | None, val_share: float | None) -> ImageSet:
     """Open a set whose classes are the bundle's.
 
     Raises:
@@ -82,21 +87,21 @@ def _matching(bundle: Bundle, data: Path) -> ImageSet:
     """
     if "outputs" in bundle.manifest:
         raise UsageError(f"{bundle.path} gives several results and no scores of classes; leave {option('data')} out.")
-    dataset, labels = _opened(data), bundle.labels()
+    dataset, labels = _opened(data, class_map, val_share), bundle.labels()
     try:
         return match_classes(dataset, len(labels), labels)
     except UsageError as error:
         raise UsageError(f"{data} cannot judge {bundle.path}: {error}") from error
 
 
-def _opened(data: Path) -> ImageSet:
+def _opened(data: Path, class_map: Path | None, val_share: float | None) -> ImageSet:
     """Open the test split of a set, or a folder of classes, which is a split itself."""
     try:
-        return open_dataset(data, SPLIT)
+        return open_dataset(data, SPLIT, class_map, val_share)
     except MissingSplitError:
         path = data.absolute()
         try:
-            return open_dataset(path.parent, path.name)
+            return open_dataset(path.parent, path.name, class_map)
         except UsageError:
             pass
         raise

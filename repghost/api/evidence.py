@@ -62,6 +62,7 @@ def accuracy(
     weights: str | None = None,
     class_order: str | None = None,
     class_map: str | os.PathLike[str] | None = None,
+    val_share: float | None = None,
     methods: Sequence[str] = (),
     again: Sequence[str] = (),
     kept: bool = False,
@@ -85,6 +86,7 @@ def accuracy(
         weights: of a name: a weight file, or "pretrained".
         class_order: of a network that does not name its classes.
         class_map: a file with the class of each picture, for a set without class folders.
+        val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
         methods: patterns of the rows, e.g. "QAT*"; none: all.
         again: patterns of rows that are measured again.
         kept: measure nothing: write what is kept, and name what is not there.
@@ -109,12 +111,12 @@ def accuracy(
     chosen = choose_methods(tuple(methods))
     if again:
         choose_methods(tuple(again))
-    place = place_of(data, class_map)
+    place = place_of(data, class_map, val_share)
     plan = Plan(
         checkpoints=named, data=place.path, methods=chosen, again=tuple(again), measurements=Path(cells),
         pythons=tuple(python.absolute() for python in found) or (Path(sys.executable),), calibration_images=images,
         test_images=test_images, arm64=arm64, preprocess=as_path(preprocess), kept=kept, add=add,
-        class_order=class_order, class_map=place.class_map, weights=weights,
+        class_order=class_order, class_map=place.class_map, val_share=place.val_share, weights=weights,
     )  # fmt: skip
     folder = Path(output)
     values = run_accuracy(plan, folder, say)

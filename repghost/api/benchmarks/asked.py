@@ -69,6 +69,8 @@ class Wanted:
     cores: str | None
     accuracy: Path | None
     images: int | None
+    class_map: Path | None
+    val_share: float | None
     all_widths: bool
     output: Path
     size: int

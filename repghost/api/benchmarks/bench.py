@@ -42,6 +42,8 @@ def bench(
     cores: str | None = None,
     accuracy: str | os.PathLike[str] | None = None,
     images: int | None = None,
+    class_map: str | os.PathLike[str] | None = None,
+    val_share: float | None = None,
     all_widths: bool = False,
     output: str | os.PathLike[str] = "build",
     size: int = SIZE,
@@ -79,6 +81,8 @@ def bench(
         output: with `all_widths`: the folder that holds the runs.
         size: with `all_widths`: pixels of the input.
         images: with `accuracy`: how many, equally many of each class; None: all.
+        class_map: with `accuracy`: a file with the class of each picture, for a set without class folders.
+        val_share: with `accuracy`: of each class that is held out of a folder of classes without splits; None: a fifth.
         ssh_config: see `repghost.deploy`, as the next two.
         port: of the board's ssh server.
         connect_limit: seconds to wait for a board.
@@ -109,6 +113,8 @@ def bench(
         cores=cores,
         accuracy=as_path(accuracy),
         images=images,
+        class_map=as_path(class_map),
+        val_share=val_share,
         all_widths=all_widths,
         output=Path(output),
         size=size,
@@ -127,6 +133,9 @@ def _check(wanted: Wanted) -> None:
     """
     if wanted.images is not None and (wanted.accuracy is None or wanted.images < 1):
         raise UsageError(f"{option('images')} is at least 1 and belongs to {option('accuracy')}.")
+    for name in ("class_map", "val_share") if wanted.accuracy is None else ():
+        if getattr(wanted, name) is not None:
+            raise UsageError(f"{option(name)} belongs to {option('accuracy')}; give that too, or leave it out.")
     if wanted.on and not wanted.all_widths and not wanted.paths:
         raise UsageError(f"give a bundle's folder, e.g. build/<model>/arm64/int8, or {option('all_widths', True)}.")
     if wanted.on:

@@ -36,5 +36,6 @@ def _judged(wanted: Wanted, say: Say) -> dict[str, JudgedImages]:
     """Return the labelled images of each bundle by its digest, before any board is touched; none where not asked."""
     if wanted.accuracy is None:
         return {}
+    of_set = wanted.class_map, wanted.val_share
     bundles = [check_bundle(path) for path in wanted.paths]
-    return {it.digest: judged_images(it, wanted.accuracy, wanted.images, say) for it in bundles}
+    return {it.digest: judged_images(it, wanted.accuracy, wanted.images, say, *of_set) for it in bundles}

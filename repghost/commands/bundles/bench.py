@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from repghost.commands.options.data_options import class_map_option, val_share_option
 from repghost.commands.options.earlier import Renamed
 from repghost.commands.options.json_option import STDOUT, json_option, write_json
 from repghost.commands.options.ssh_options import SshOptions, ssh_options
@@ -46,6 +47,8 @@ from repghost.untrusted import parse_int
 @click.option("--accuracy", metavar="DIR", type=click.Path(path_type=Path),
               help="With --on: measure top-1 there, on a set of pictures or a folder of classes.")  # fmt: skip
 @click.option("--images", type=click.IntRange(1), help="With --accuracy: so many, balanced.  [default: all]")
+@class_map_option
+@val_share_option
 @click.option("--all-widths", is_flag=True,
               help="With --on, without bundles: every published width; goes on where it stopped.")  # fmt: skip
 @click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from compile.subject.request import SubjectRequest
 from repghost.commands.options.data_options import class_options
@@ -76,11 +77,8 @@ def command(subject: SubjectRequest, **options: Any) -> None:
     if request.build:
         paths = paths or (Path("build"),)
         failures = _build(request, subject, paths[0])
-    elif subject.weights or subject.data or subject.class_order or subject.class_map:
-        raise UsageError(
-            "--weights, --data, --class-order and --class-map have no effect without --build; add it, or leave them "
-            "out."
-        )
+    else:
+        _refuse_of_build()
     form = "json" if request.as_json else request.form
     found = report(
         paths,
@@ -101,6 +99,15 @@ def command(subject: SubjectRequest, **options: Any) -> None:
         if more > 0:
             say(f"and {more} more; all of it is in {request.output / 'report.html'}")
     found.check(failures)
+
+
+def _refuse_of_build() -> None:
+    """Refuse what was given for compiling where nothing is compiled."""
+    context = click.get_current_context()
+    names = "target", "widths", *(field.name for field in fields(SubjectRequest))
+    for option in context.command.params:
+        if option.name in names and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            raise UsageError(f"{option.opts[0]} has no effect without --build; add it, or leave it out.")
 
 
 def _build(request: ReportRequest, subject: SubjectRequest, output: Path) -> list[str]:

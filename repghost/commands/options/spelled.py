@@ -16,8 +16,8 @@ STARTED_BY = "REPGHOST_STARTED_BY"  # the Makefile sets it to "make"
 # The Makefile's variables that become options of the same name, in small letters.
 VARIABLES = frozenset({
     "target", "width", "model", "size", "weights", "data", "preprocess", "precision", "config", "images", "test_images",
-    "threads", "class_order", "class_map", "max_drop", "jetpack", "name", "output", "widths", "compare", "recipe",
-    "epochs",
+    "threads", "class_order", "class_map", "val_share", "max_drop", "jetpack", "name", "output", "widths", "compare",
+    "recipe", "epochs",
 })  # fmt: skip
 OF_MAKE = ("compile", "train", "report", "doctor")  # what make starts by the same name
 _WRITTEN = re.compile(r"(?<![\w-])'?--([a-z][a-z-]*)'?( / '-{1,2}[\w-]+')*")

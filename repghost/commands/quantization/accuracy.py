@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from repghost.commands.options.data_options import class_map_option, class_order_option
+from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
 from repghost.commands.options.earlier import Renamed
 from repghost.terminal import say, say_progress
 
@@ -19,6 +19,7 @@ from repghost.terminal import say, say_progress
 @click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
 @class_order_option
 @class_map_option
+@val_share_option
 @click.option("--method", "methods", multiple=True, metavar="PATTERN", help="Only these rows, e.g. 'QAT*'; repeatable.")
 @click.option("--again", multiple=True, metavar="PATTERN", help="Measure these rows again, e.g. after a change.")
 @click.option("--kept", is_flag=True, help="Measure nothing: write what is kept, and name what is not there.")

@@ -184,6 +184,8 @@ def test_a_folder_of_classes_without_splits_judges_by_its_held_out_part(run_fold
     said: list[str] = []
     found = judged_images.judged_images(run_folder, write_set(tmp_path / "pictures", NAMES), None, said.append)
     assert found.labels.tolist() == list(range(10)) and "10 of its 20 pictures are held out" in said[0]
+    with pytest.raises(UsageError, match="val_share=2 is no share"):
+        judged_images.judged_images(run_folder, tmp_path / "pictures", None, said.append, val_share=2)
 
 
 def test_a_folder_of_other_classes_is_refused_by_name(run_folder: Bundle, tmp_path: Path) -> None:
@@ -205,7 +207,7 @@ def test_what_cannot_be_compared_is_refused(run_folder: Bundle, tmp_path: Path) 
         judged_images.judged_images(other, data, None, lambda line: None)
     floats = replace(run_folder, manifest={**run_folder.manifest, "precision": "fp32"})
     assert judged_images.judged_images(floats, data, None, lambda line: None).expected is None
-    for words in (["--accuracy", data], ["--on", "board", "--images", "3"]):
+    for words in (["--accuracy", data], ["--on", "board", "--images", "3"], ["--on", "board", "--val-share", "0.3"]):
         assert invoke(None, "bench", run_folder.path, *words).exit_code == 2
 
 

@@ -61,6 +61,13 @@ def test_an_earlier_spelling_works_and_is_not_shown(name: str) -> None:
     assert not [word for word in earlier if f"{word} " in text or f"{word}," in text]
 
 
+def test_every_command_on_labelled_pictures_reads_a_set_alike() -> None:
+    for name in NAMES:
+        known = {word for it in find(name).params if not getattr(it, "hidden", False) for word in it.opts}
+        if name == "bench" or ("--data" in known and not name.startswith("detect-")):
+            assert {"--class-map", "--val-share"} <= known, name
+
+
 def test_pixels_are_a_size_everywhere() -> None:
     for name in NAMES:
         shown = [it for it in find(name).params if isinstance(it, click.Option) and not it.hidden]
