@@ -59,7 +59,9 @@ def main(arguments: list[str] | None = None) -> int:
             height, width, channels = model.shape
             sides = {"height": height, "width": width, "channels": channels}
             digest, name = model.bundle.digest, model.bundle.manifest.get("model")
-            _say(command="info", model=name, digest=digest, input=sides, classes=model.classes, variant=model.variant)
+            more = {"outputs": [vars(it) for it in model.bundle.outputs]} if model.bundle.outputs else {}
+            facts = {"model": name, "digest": digest, "input": sides, "classes": model.classes, **more}
+            _say(command="info", **facts, variant=model.variant)
     except RepGhostError as error:
         print(f"repghost-runtime: {error}", file=sys.stderr)
         return error.exit_code

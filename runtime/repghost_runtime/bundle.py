@@ -12,14 +12,32 @@ from pathlib import Path
 from typing import Any, Union
 
 from repghost_runtime.errors import IntegrityError, UsageError
+from repghost_runtime.find_boxes import Rule
 
 FORMAT, VERSION, MANIFEST = "repghost-bundle", 1, "manifest.json"
+RESULTS_VERSION = 2  # of a network with several results
 FILES = frozenset({"model.so", "repghost-run", "repghost.h", "labels.txt", "vectors.bin"})
 MANIFEST_LIMIT, FILE_LIMIT = 1 << 20, 1 << 30  # bytes
 MOST_SIDE, MOST_CLASSES = 1 << 14, 1_000_000
+MOST_OUTPUTS, MOST_NUMBERS = 64, 1 << 26
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Pathlike = Union[str, "os.PathLike[str]"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One of several results: float32 [height, width, channels]."""
+
+    name: str
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers it has."""
+        return self.height * self.width * self.channels
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,8 @@ class Bundle:
     digest: str  # the SHA-256 of the manifest
     library: bytes  # model.so, as it was checked; empty once it was loaded
     labels: tuple[str, ...]
+    outputs: tuple[Output, ...] = ()  # of a network with several results, in the order of their numbers
+    rule: Rule | None = None  # of a detector: how its numbers become boxes
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -72,10 +92,12 @@ def read_bundle(path: Pathlike, digest: str = "") -> Bundle:
         data = _checked(folder, name, manifest["files"][name])
         if name in ("labels.txt", "model.so"):  # the others are read again where they are asked for
             kept[name] = data
-    labels = _lines(kept["labels.txt"])
-    if len(labels) != manifest["classes"]:
-        raise IntegrityError(f"{folder}: labels.txt names {len(labels)} classes, not {manifest['classes']}.")
-    return Bundle(folder, manifest, found, kept["model.so"], labels)
+    labels, outputs = _lines(kept["labels.txt"]), parse_outputs(manifest)
+    rule = parse_rule(manifest, outputs)
+    named = rule.classes if rule else len(outputs) or manifest["classes"]
+    if len(labels) != named:
+        raise IntegrityError(f"{folder}: labels.txt has {len(labels)} names, not {named}.")
+    return Bundle(folder, manifest, found, kept["model.so"], labels, outputs, rule)
 
 
 def parse_manifest(text: bytes) -> dict[str, Any]:
@@ -87,8 +109,11 @@ def parse_manifest(text: bytes) -> dict[str, Any]:
     manifest = _parse_json(text)
     if manifest.get("format") != FORMAT:
         raise IntegrityError(f"{MANIFEST} is not of the format {FORMAT!r}.")
-    if type(manifest.get("version")) is not int or manifest["version"] != VERSION:
-        raise IntegrityError(f"{MANIFEST} has another version than {VERSION}; take a repghost-runtime that reads it.")
+    if type(manifest.get("version")) is not int or manifest["version"] not in (VERSION, RESULTS_VERSION):
+        raise IntegrityError(
+            f"{MANIFEST} has another version than {VERSION} and {RESULTS_VERSION}; take a repghost-runtime that reads "
+            "it."
+        )
     files, image = manifest.get("files"), manifest.get("input")
     if not isinstance(files, dict) or not isinstance(image, dict):
         raise IntegrityError(f"{MANIFEST}: files or input is missing.")
@@ -102,9 +127,51 @@ def parse_manifest(text: bytes) -> dict[str, Any]:
     sides = [image.get("height"), image.get("width")]
     if not all(_is_whole(side, 1, MOST_SIDE) for side in sides) or image.get("channels") not in (1, 3):
         raise IntegrityError(f"{MANIFEST}: input is out of range.")
-    if not _is_whole(manifest.get("classes"), 1, MOST_CLASSES):
+    most = MOST_CLASSES if manifest["version"] == VERSION else MOST_NUMBERS
+    if not _is_whole(manifest.get("classes"), 1, most):
         raise IntegrityError(f"{MANIFEST}: classes is out of range.")
     return manifest
+
+
+def parse_outputs(manifest: dict[str, Any]) -> tuple[Output, ...]:
+    """Return the results of a network that has several; () of one with scores of classes.
+
+    Raises:
+        IntegrityError: when they are damaged, or have other numbers than the manifest says.
+    """
+    several, entries = manifest["version"] == RESULTS_VERSION, manifest.get("outputs")
+    if (entries is None) is several or (not several and "detection" in manifest):
+        raise IntegrityError(f"{MANIFEST}: outputs and detection belong to version {RESULTS_VERSION} alone.")
+    if not several:
+        return ()
+    keys = {"name", "height", "width", "channels"}
+    if not isinstance(entries, list) or not 2 <= len(entries) <= MOST_OUTPUTS:
+        raise IntegrityError(f"{MANIFEST}: outputs must be 2 to {MOST_OUTPUTS} maps.")
+    for entry in entries:
+        sizes = isinstance(entry, dict) and set(entry) == keys and [entry[key] for key in sorted(keys - {"name"})]
+        if not sizes or not all(_is_whole(it, 1, MOST_NUMBERS) for it in sizes) or not isinstance(entry["name"], str):
+            raise IntegrityError(f"{MANIFEST}: an output has a name, height, width and channels.")
+    found = tuple(Output(**entry) for entry in entries)
+    if sum(it.numbers for it in found) != manifest["classes"]:
+        raise IntegrityError(f"{MANIFEST}: the outputs have other numbers than classes says.")
+    return found
+
+
+def parse_rule(manifest: dict[str, Any], outputs: tuple[Output, ...]) -> Rule | None:
+    """Return how a detector's numbers become boxes; None of any other network.
+
+    Raises:
+        IntegrityError: when it is damaged or does not fit the results.
+    """
+    if "detection" not in manifest:
+        return None
+    try:
+        rule = Rule.from_dict(manifest["detection"])
+    except ValueError as error:
+        raise IntegrityError(f"{MANIFEST}: detection: {error}") from error
+    if rule.shapes() != tuple((it.height, it.width, it.channels) for it in outputs):
+        raise IntegrityError(f"{MANIFEST}: the outputs are not those of its detection.")
+    return rule
 
 
 def read_file(path: Path, limit: int) -> bytes:

@@ -13,6 +13,7 @@ from repghost_runtime.bundle import Bundle
 from repghost_runtime.errors import IntegrityError, RepGhostError, UnsupportedError, UsageError
 
 ABI = 2  # RG_ABI of repghost.h
+ABI_RESULTS = 3  # RG_ABI_RESULTS: of a network with several results
 DONE, UNSUPPORTED_CPU, WRONG_PICTURE, NOT_PREPARED = 0, 3, 8, 9  # enum rg_status
 MACHINES = {3: "x86", 40: "32-bit ARM", 62: "x86-64", 183: "64-bit ARM", 243: "RISC-V"}  # e_machine of ELF
 
@@ -48,9 +49,10 @@ class Library:
             _declare(self._functions)
         except (OSError, AttributeError) as error:
             raise UnsupportedError(f"{bundle.path}: model.so cannot be loaded: {error}") from error
-        if self._functions.rg_abi() != ABI:
+        wanted = ABI_RESULTS if bundle.outputs else ABI
+        if self._functions.rg_abi() != wanted:
             raise IntegrityError(
-                f"{bundle.path} has version {self._functions.rg_abi()} of the C interface; this package knows {ABI}. "
+                f"{bundle.path} has version {self._functions.rg_abi()} of the C interface, not {wanted}. "
                 "Install the repghost-runtime that belongs to it, or build the bundle again."
             )
         _check_info(bundle, self._functions.rg_info())

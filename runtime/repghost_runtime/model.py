@@ -12,6 +12,7 @@ import numpy as np
 
 from repghost_runtime.bundle import Pathlike, read_bundle
 from repghost_runtime.errors import IntegrityError, UsageError
+from repghost_runtime.find_boxes import Boxes, find_boxes
 from repghost_runtime.frames import to_picture
 from repghost_runtime.library import NOT_PREPARED, Library
 
@@ -69,7 +70,7 @@ class Model:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the classes, in the order of the logits."""
+        """The names of the classes, in the order of the logits; of several results without classes those of results."""
         return self.bundle.labels
 
     @property
@@ -79,8 +80,8 @@ class Model:
 
     @property
     def classes(self) -> int:
-        """How many logits it gives."""
-        return len(self.labels)
+        """How many logits it gives, or numbers of all its results."""
+        return int(self.bundle.manifest["classes"])
 
     @property
     def variant(self) -> str:
@@ -99,6 +100,34 @@ class Model:
             UsageError: when the image is something else.
         """
         return self.prediction(self.logits(self.prepare(image, order)[None])[0])
+
+    def detect(self, image: Any, order: str = "rgb") -> Boxes:
+        """Return what a detector finds on one image, as shares of its width and height.
+
+        Args:
+            image: as `__call__` takes it.
+            order: likewise.
+
+        Raises:
+            UsageError: when the network is no detector, or the image is something else.
+        """
+        if self.bundle.rule is None:
+            raise UsageError(f"{self.bundle.path} is no detector; call it, or take its logits.")
+        return find_boxes(self.bundle.rule, self.logits(self.prepare(image, order)[None])[0])
+
+    def results(self, image: Any, order: str = "rgb") -> dict[str, NDArray[np.float32]]:
+        """Return each of several results by name, float32 [height, width, channels] (arguments as `__call__`).
+
+        Raises:
+            UsageError: when the network has one, the scores of classes.
+        """
+        if not self.bundle.outputs:
+            raise UsageError(f"{self.bundle.path} has no several results; call it, or take its logits.")
+        numbers, found, start = self.logits(self.prepare(image, order)[None])[0], {}, 0
+        for it in self.bundle.outputs:
+            found[it.name] = numbers[start : start + it.numbers].reshape(it.height, it.width, it.channels)
+            start += it.numbers
+        return found
 
     def batch(self, images: Iterable[Any], order: str = "rgb") -> list[Prediction]:
         """Classify several images, of one size or of different ones, on as many threads as the model has.
@@ -147,7 +176,13 @@ class Model:
         return scores
 
     def prediction(self, scores: NDArray[np.float32]) -> Prediction:
-        """Return the class of an image by its logits, float32 [classes]."""
+        """Return the class of an image by its logits, float32 [classes].
+
+        Raises:
+            UsageError: of a network with several results, which are no scores of classes.
+        """
+        if self.bundle.outputs:
+            raise UsageError(f"{self.bundle.path} gives several results and no class; `detect` takes a detector's.")
         exponentials = np.exp(scores.astype(np.float64) - float(scores.max()))
         index = int(scores.argmax())
         return Prediction(self.labels[index], index, float(exponentials[index] / exponentials.sum()), scores)

@@ -7,7 +7,10 @@ A message is one line of JSON, at most 4096 bytes, and the bytes of a frame with
 a line feed, and 640 * 480 * 3 bytes; with order "nv12" half as many.
 
 The answer is one line of JSON: {"top": [{"class", "label", "logit", "probability"}, ...], "variant", "prepare_ms",
-"infer_ms"} or {"error"}. A connection takes any number of messages; after one that cannot be understood it is closed.
+"infer_ms"} or {"error"}; of a detector "boxes" stands for "top": [{"class", "label", "score", "box"}, ...], a box as
+left, top, right and bottom in pixels of the frame.
+
+A connection takes any number of messages; after one that cannot be understood it is closed.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from repghost_runtime.errors import RepGhostError, UsageError
+from repghost_runtime.find_boxes import find_boxes
 from repghost_runtime.frames import ORDERS
 from repghost_runtime.model import Model, Prediction
 
@@ -121,7 +125,7 @@ class Server:
             _try_send(reader.connection, {"error": str(error)})
             raise _Closed from error
         try:
-            return _classify(self.model, asked, body)
+            return _infer(self.model, asked, body)
         except RepGhostError as error:
             return {"error": str(error)}
 
@@ -191,17 +195,23 @@ def _frame_bytes(asked: dict[str, Any]) -> int:
     return pixels * 3 if asked["order"] in ("rgb", "bgr") else pixels * 3 // 2
 
 
-def _classify(model: Model, asked: dict[str, Any], body: bytearray) -> dict[str, Any]:
+def _infer(model: Model, asked: dict[str, Any], body: bytearray) -> dict[str, Any]:
     height, width = asked["height"], asked["width"]
     shape = (height, width, 3) if asked["order"] in ("rgb", "bgr") else (height * 3 // 2, width)
     frame = np.frombuffer(body, np.uint8).reshape(shape)
     begun = time.perf_counter()
     prepared = model.prepare(frame, asked["order"])
     ready = time.perf_counter()
-    prediction = model.prediction(model.logits(prepared[None])[0])
+    numbers = model.logits(prepared[None])[0]
+    rule = model.bundle.rule
+    found = (
+        {"top": top(model, model.prediction(numbers), asked["top"])}
+        if rule is None
+        else {"boxes": find_boxes(rule, numbers).listed(model.labels, width, height)}
+    )
     done = time.perf_counter()
     return {
-        "top": top(model, prediction, asked["top"]),
+        **found,
         "variant": model.variant,
         "prepare_ms": round((ready - begun) * 1e3, 3),
         "infer_ms": round((done - ready) * 1e3, 3),

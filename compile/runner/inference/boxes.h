@@ -1,4 +1,4 @@
-/* From the numbers that a detector gives to boxes, to the bit as repghost/detection/boxes.py does, which defines it. */
+/* From the numbers that a detector gives to boxes, to the bit as repghost/detection/find_boxes.py does, which defines it. */
 #ifndef RG_BOXES_H
 #define RG_BOXES_H
 

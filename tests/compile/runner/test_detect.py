@@ -6,26 +6,21 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from compile.bundle.host_model import ABI_RESULTS, load
-from compile.bundle.manifest import write_bundle
-from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES, link_model
+from compile.bundle.host_model import load
+from compile.link.toolchain import REPRODUCIBLE, RUNNER_SOURCES
 from compile.link.zig import run_zig
 from compile.machine.emulator import Emulator
 from compile.targets.table import ARM64, Target
 from repghost.data import read_image
-from repghost.data.images.preprocess import Preprocess
-from repghost.data.names.class_names import to_lines
 from repghost.detection.boxes import BoxRule, Level, find_boxes
 from tests.support import ROOT
 from tests.support.classify import written
-from tests.support.fake_bundle import fake_info, fake_sections
-from tests.support.fake_network import HEIGHT, SOURCE, fake_network
+from tests.support.fake_detector import write_detector
 
 RULE = BoxRule(3, (Level(7, 5, ((0.2, 0.3), (0.5, 0.25))), Level(2, 3, ((0.9, 0.7),))), 0.1, 0.4, 40, 30)
 KINDS = ("random", "certain", "tied", "not finite", "huge", "none")
@@ -108,24 +103,9 @@ def test_thousands_of_boxes_are_bounded(replays: Callable[[Target], Path], host:
     assert printed([str(replays(host))], rule, numbers, tmp_path) == expected
 
 
-DETECTION = BoxRule(5, (Level(1, 1, ((0.5, 0.5),)),), score=0.01)  # ten numbers, as the network made for tests gives
-
-
 @pytest.fixture(scope="module")
 def detector(host: Target, host_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle of the network made for tests, as if its numbers were a detector's."""
-    outputs = [{"name": "scores", "height": 1, "width": 1, "channels": 6},
-               {"name": "boxes", "height": 1, "width": 1, "channels": 4}]  # fmt: skip
-    squash = Preprocess(HEIGHT, HEIGHT, squash=True).to_dict()
-    more: dict[str, Any] = {
-        "abi": ABI_RESULTS, "outputs": outputs, "detection": DETECTION.to_dict(), "preprocess": squash
-    }  # fmt: skip
-    labels = ('a "b"', "c\\", "ü", "", "last")
-    small = fake_network(host, SOURCE.replace("0.125f", "0x1p-20f"))  # so that anchors move, and stay on the picture
-    files = {**host_files, "model.so": link_model(small, host, {**fake_info(), **more})}
-    path = tmp_path_factory.mktemp("detector") / "bundle"
-    write_bundle(path, {**files, "labels.txt": to_lines(labels)}, {**fake_sections(host), **more})
-    return path
+    return write_detector(tmp_path_factory.mktemp("detector") / "bundle", host, host_files)
 
 
 def run(bundle: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,1 @@
+../../repghost/detection/find_boxes.py
