@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from calib.settings.config import MAX_CONFIG_BYTES, QuantConfig, config_from_jso
 from calib.settings.policy import find_policy
 from repghost.errors import UsageError
 from repghost.untrusted import read_bounded
+
+_ARGUMENTS = re.compile(rb"\s*[a-z_]+:")  # of an args.yaml; JSON begins with a brace
 
 
 def read_config(path: Path | QuantConfig | None, policy: str | None) -> QuantConfig:
@@ -26,6 +29,11 @@ def read_config(path: Path | QuantConfig | None, policy: str | None) -> QuantCon
     if isinstance(path, QuantConfig):
         return path if policy is None else replace(path, policy=find_policy(policy).name)
     data = read_bounded(path, MAX_CONFIG_BYTES)
+    if _ARGUMENTS.match(data):
+        raise UsageError(
+            f"{path} holds the arguments of a training run, which 'repghost train -c' takes; here give the settings of "
+            "a quantization, the JSON that 'repghost quantize' writes beside its file."
+        )
     try:
         config = config_from_json(data.decode("utf-8"))
     except UnicodeDecodeError as error:

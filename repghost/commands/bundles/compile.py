@@ -25,7 +25,8 @@ from repghost.terminal import say_next, say_progress, say_summary
 @click.option("--weights", help="A checkpoint, ONNX, 'bundled', 'timm' or 'random'.  [default: the bundled ones]")
 @click.option("--data", type=click.Path(path_type=Path), help="A set of pictures.  [default: the bundled one]")
 @click.option("--precision", help="int8, fp32, fp16 (arm64), separated by a comma.  [default: int8,fp32]")
-@click.option("--config", type=click.Path(path_type=Path), help="Quantization settings as JSON.")
+@click.option("--config", "-c", type=click.Path(path_type=Path),
+              help="Quantization settings, the JSON beside a quantized file.")  # fmt: skip
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for weights that do not say it.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1),
               help="Pictures to calibrate with.")  # fmt: skip

@@ -8,11 +8,20 @@ from typing import Any
 
 import click
 
+from repghost.commands.options.earlier import Renamed
+from repghost.commands.options.gather import Option
 from repghost.errors import UsageError
 from repghost.terminal import escape
 from repghost.untrusted import read_bounded
 
+Read = Callable[[Mapping[str, Any], list[click.Option], Path], dict[str, Any]]
 FILE_BYTES = 1 << 16
+FILE = f"{__name__}.file"  # where the context of a command keeps the path
+# JSON that options of other names take: keys that tell it -> what it is, and where it goes.
+OTHERS = (
+    ({"policy", "layers"}, "the settings of a quantization, which 'repghost quantize --config' takes"),
+    ({"mean", "std", "resize"}, "how pictures are prepared, which --preprocess takes"),
+)
 AMP = ("amp", "native_amp")
 IMAGENET_CLASSES = 1000  # what the authors' script writes where nobody chose a number
 # What changes no result, or suits the machine that the script ran on; a file of ours says what counts of it.
@@ -22,24 +31,35 @@ OF_A_MACHINE = frozenset(
 )  # fmt: skip
 
 
-def args_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a click command the option whose file sets the defaults of the others."""
+def args_file_option(read: Read | None = None) -> Option:
+    """Return a decorator that gives a click command the option whose file sets the defaults of the others.
+
+    Args:
+        read: what the command takes of a file; None: `defaults`.
+    """
+
+    def set_defaults(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+        if path is not None:
+            options = [option for option in context.command.params if isinstance(option, click.Option)]
+            context.meta[FILE] = path
+            context.default_map = (read or defaults)(read_args(path), options, path)
+
     return click.option(
-        "-c", "--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=_set_defaults,
+        "-c", "--args", cls=Renamed, earlier=("--config",), type=click.Path(path_type=Path), is_eager=True,
+        expose_value=False, callback=set_defaults,
         help="args.yaml of a run, the authors', timm's or one of this program; other options come before it.",
-    )(command)  # fmt: skip
+    )  # fmt: skip
+
+
+def given_file() -> Path | None:
+    """Return the file of the command that runs."""
+    return click.get_current_context().meta.get(FILE)
 
 
 def from_file(context: click.Context) -> frozenset[str]:
     """Return the parameters of a command whose values a file gave."""
     source = click.core.ParameterSource.DEFAULT_MAP
     return frozenset(name for name in context.params if context.get_parameter_source(name) is source)
-
-
-def _set_defaults(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    if path is not None:
-        options = [option for option in context.command.params if isinstance(option, click.Option)]
-        context.default_map = defaults(read_args(path), options, path)
 
 
 def read_args(path: Path) -> dict[str, Any]:
@@ -56,6 +76,9 @@ def read_args(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not YAML ({type(error).__name__}: {escape(str(error).splitlines()[0])}).") from error
     if not isinstance(found, Mapping) or not found:
         raise UsageError(f"{path}: not a table of arguments; it has lines like 'epochs: 300'.")
+    for keys, what in OTHERS:
+        if "version" in found and keys <= set(found):
+            raise UsageError(f"{path} says {what}; here give the arguments of a training run, its args.yaml.")
     for key, value in found.items():
         items = value if isinstance(value, list) else [value]
         if not isinstance(key, str) or not all(isinstance(item, str | int | float | None) for item in items):
@@ -77,8 +100,8 @@ def defaults(given: Mapping[str, Any], options: list[click.Option], path: Path) 
     found: dict[str, Any] = {} if "recipe" in given else {"recipe": "imagenet"}  # every value is in the file
     unknown = []
     for key, value in given.items():
-        option = _option(key, options)
-        if (key in OF_A_MACHINE and "recipe" not in given) or _says_nothing(value, option):
+        option = option_of(key, options)
+        if (key in OF_A_MACHINE and "recipe" not in given) or says_nothing(value, option):
             continue
         if option is None:
             unknown.append(key)
@@ -86,9 +109,7 @@ def defaults(given: Mapping[str, Any], options: list[click.Option], path: Path) 
             _refuse(option, path)
         elif (key, value) != ("num_classes", IMAGENET_CLASSES):
             found[str(option.name)] = "timm" if option.name == "pretrained" and value is True else value
-    if unknown:
-        names = ", ".join(map(escape, sorted(unknown)))
-        raise UsageError(f"{path}: no option of this command is called {names}; leave such lines out of the file.")
+    refuse_unknown(unknown, path)
     if set(AMP) & set(given) and not any(given.get(name) for name in AMP):
         found["amp_dtype"] = "off"
     elif any(given.get(name) for name in AMP) and given.get("amp_dtype"):
@@ -97,12 +118,24 @@ def defaults(given: Mapping[str, Any], options: list[click.Option], path: Path) 
     return found
 
 
-def _option(key: str, options: list[click.Option]) -> click.Option | None:
+def refuse_unknown(keys: list[str], path: Path) -> None:
+    """Refuse keys that no option has.
+
+    Raises:
+        UsageError: naming them.
+    """
+    if keys:
+        names = ", ".join(map(escape, sorted(keys)))
+        raise UsageError(f"{path}: no option of this command is called {names}; leave such lines out of the file.")
+
+
+def option_of(key: str, options: list[click.Option]) -> click.Option | None:
+    """Return the option that a key is a name of."""
     names = {f"--{key}", f"--{key.replace('_', '-')}"}
     return next((option for option in options if names & set(option.opts)), None)
 
 
-def _says_nothing(value: object, option: click.Option | None) -> bool:
+def says_nothing(value: object, option: click.Option | None) -> bool:
     """Return whether a value is what a script writes for an argument that nobody gave."""
     if value is None or value in ("", []):
         return True

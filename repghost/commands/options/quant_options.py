@@ -65,7 +65,7 @@ _OPTIONS = (
     click.option("--preprocess", type=_FILE, help="JSON, where the file has none."),
     click.option("--size", type=SizeType(32), help="Pixels of the input, instead of the checkpoint's."),
     click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'."),
-    click.option("--config", type=_FILE, help="Quantization settings as JSON."),
+    click.option("--config", "-c", type=_FILE, help="Quantization settings, the JSON beside a quantized file."),
     click.option("--policy", help="cpu or tensorrt, instead of the config's."),
     *class_options,
 )

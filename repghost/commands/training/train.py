@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 @class_map_option
 @val_share_option
 @recipe_options
-@args_file_option
+@args_file_option()
 def command(
     data: Path, output: Path, experiment: str | None, mixed: bool, threads: int | None, count: int | None, **given: Any
 ) -> None:

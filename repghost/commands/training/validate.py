@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repghost.commands.options.args_file import args_file_option, given_file
 from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
 from repghost.commands.options.earlier import Renamed
 from repghost.commands.options.gather import gather
@@ -19,6 +20,7 @@ from repghost.commands.options.process_options import (
     start_processes,
 )
 from repghost.commands.progress.notes import say_notes
+from repghost.commands.training.args_of_run import of_validation, weights_beside
 from repghost.errors import UsageError
 from repghost.terminal import say, say_page
 
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     click.option("--device", help="cpu or cuda, for PyTorch; a GPU by default where there is one."), dist_timeout_option
 ))  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@args_file_option(of_validation)
 def command(
     networks: tuple[str, ...],
     checkpoint: str | None,
@@ -85,7 +88,7 @@ def command(
     NETWORK is a checkpoint, a float ONNX file, or timm:NAME or torchvision:NAME with --weights, measured by PyTorch. A
     checkpoint is measured as it is and fused; one with averaged weights also without the average. A QDQ file is
     computed by the numpy reference, a bundle by its own code. A QDQ file with the .qdq.onnx name of a checkpoint
-    in --all-widths is measured with it.
+    in --all-widths is measured with it. With -c FILE alone, the weights that lie beside this args.yaml are NETWORK.
 
     Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost validate ...
     """
@@ -93,6 +96,10 @@ def command(
     from repghost.api.validation import validate, validate_widths
 
     networks += () if checkpoint is None else (checkpoint,)
+    of_run = given_file()
+    if of_run is not None and not networks and not folder:
+        beside = weights_beside(of_run)
+        networks = () if beside is None else (beside,)
     if options["width"]:  # the authors write repghost.repghostnet_0_5x
         options["width"] = options["width"].removeprefix("repghost.")
     if bool(networks) == bool(folder):

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from calib.settings.config_file import read_config
 from repghost.api.training.recipes import RecipeValues, recipe_with, values_of
 from repghost.api.training.run import WRITTEN, Wanted
 from repghost.cli import cli
 from repghost.commands.options.args_file import from_file
 from repghost.commands.training.train import _of_the_recipe, command
+from repghost.commands.training.validate import command as validate
 from repghost.errors import UsageError
 from repghost.training.recipe import RECIPES, Recipe, get_recipe
 
@@ -94,14 +96,52 @@ def test_a_run_writes_what_reads_as_itself(name: str, tmp_path: Path) -> None:
         ("!!python/object/apply:os.system ['true']", "not YAML"),
         ("a: &a [x, x]\n" * 6000, "larger|bytes|at most"),
         ("model: resnet50\ndata: x", "resnet50"),
+        ('{"version": 1, "policy": "cpu", "layers": {}}', "which 'repghost quantize --config' takes; here"),
+        ('{"version": 1, "size": 64, "resize": 64, "mean": [0], "std": [1]}', "which --preprocess takes; here"),
     ],
 )
-def test_other_files_are_refused_by_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["train", "validate"])
+def test_other_files_are_refused_by_what_is_wrong(command: str, text: str, message: str, tmp_path: Path) -> None:
+    if (command, text) == ("validate", "drop_path: 0.2"):
+        text, message = "mean: [0, 0, 0]", "mean is .* give --preprocess FILE"  # only training has drop-path
     (tmp_path / "args.yaml").write_text(text)
-    result = CliRunner().invoke(cli, ["train", "-c", str(tmp_path / "args.yaml")])
+    result = CliRunner().invoke(cli, [command, "-c", str(tmp_path / "args.yaml"), *["absent"][command == "train" :]])
     assert result.exit_code == 2, result.output
     assert re.search(message, result.output), result.output
     assert "Traceback" not in result.output
+
+
+def validated(path: Path, text: str, more: str = "") -> dict[str, Any]:
+    path.write_text(text)
+    return validate.make_context("validate", ["-c", str(path), *shlex.split(more)]).params
+
+
+def test_validate_takes_the_set_and_the_width_of_the_authors_file(tmp_path: Path) -> None:
+    given = validated(tmp_path / "args.yaml", AUTHORS)
+    wanted = {"data": Path("/disk2/datasets/imagenet"), "split": "val", "width": "repghost.repghostnet_1_3x"}
+    assert wanted.items() <= given.items() and (given["batch"], given["workers"], given["seed"]) == (128, 7, 0)
+    assert not given["ema"], "averaged weights are measured wherever there are any"
+    given = validated(tmp_path / "args.yaml", AUTHORS.replace("img_size: null", "img_size: 192"), "-b 32 --data here")
+    assert (given["img_size"], given["batch"], given["data"]) == (192, 32, Path("here"))
+
+
+def test_validate_takes_a_run_of_this_program_by_its_file_alone(tmp_path: Path) -> None:
+    values = dict.fromkeys(Wanted.__annotations__) | {"data": Path("a b"), "val_share": 0.3}
+    args = Wanted(**values).args(get_recipe("cifar-short"))  # type: ignore[arg-type]
+    given = validated(tmp_path / "args.yaml", args)
+    assert (given["data"], given["val_share"], given["img_size"], given["crop_pct"]) == (Path("a b"), 0.3, None, None)
+    assert validated(tmp_path / "args.yaml", args + "val_data: shards")["data"] == Path("shards")
+    result = CliRunner().invoke(cli, ["validate", "-c", str(tmp_path / "args.yaml")])
+    assert result.exit_code == 2 and "give either networks" in result.output
+    (tmp_path / "model.safetensors").write_bytes(b"no weights")
+    result = CliRunner().invoke(cli, ["validate", "-c", str(tmp_path / "args.yaml"), "--data", str(tmp_path)])
+    assert result.exit_code == 2 and "give either networks" not in result.output
+
+
+def test_settings_of_a_quantization_are_no_arguments_of_a_run(tmp_path: Path) -> None:
+    (tmp_path / "args.yaml").write_text(AUTHORS[2:-1])
+    with pytest.raises(UsageError, match="'repghost train -c' takes; here give the settings of a quantization"):
+        read_config(tmp_path / "args.yaml", None)
 
 
 def test_resume_with_weights_alone_points_to_pretrained(tmp_path: Path) -> None:

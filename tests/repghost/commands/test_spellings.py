@@ -24,8 +24,8 @@ SPELLED = {
     "quiet": {"--quiet", "-q"}, "verbose": {"--verbose", "-v"},
 }  # fmt: skip
 EARLIER = {
-    "train": ["--data_dir", "--data-dir"],
-    "validate": ["--data_dir", "--data-dir", "--val-split", "--model", "--batch-size"],
+    "train": ["--data_dir", "--data-dir", "--config"],
+    "validate": ["--data_dir", "--data-dir", "--val-split", "--model", "--batch-size", "--config"],
     "qat": ["--distillation", "--temperature", "--batch-size"],
     "pack": ["--oci"], "accuracy": ["--docs"], "bench": ["--keep"],
 }  # fmt: skip
@@ -44,6 +44,7 @@ def run(*arguments: object) -> Result:
 @pytest.mark.parametrize("name", NAMES)
 def test_an_option_is_spelled_as_everywhere(name: str) -> None:
     known = [it for it in find(name).params if isinstance(it, click.Option) and not it.hidden]
+    assert "-c" in {word for it in known for word in it.opts} or not any("--config" in it.opts for it in known)
     assert {"quiet", "verbose"} <= {it.name for it in known}
     for option in known:
         wanted = SPELLED.get(option.name or "", set())
