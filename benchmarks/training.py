@@ -33,16 +33,17 @@ from repghost.data.subset import choose_balanced
 from repghost.distributed.ranks import Ranks
 from repghost.files import write_text_atomically
 from repghost.training.build import start
+from repghost.training.classify import Classes
+from repghost.training.core.hooks import StepHooks, StepRecord
+from repghost.training.core.loop import Loop
+from repghost.training.core.progress import Progress
 from repghost.training.epoch_accuracy import evaluate_epoch
 from repghost.training.feeds.base import Batch, Feed
 from repghost.training.feeds.choose import open_feed
 from repghost.training.feeds.loader import LoaderFeed
-from repghost.training.follow.hooks import Hooks, StepRecord
-from repghost.training.loop import Loop
-from repghost.training.losses import recipe_loss
+from repghost.training.follow.hooks import Hooks
 from repghost.training.options import Loading, Options
 from repghost.training.recipe import Recipe, get_recipe
-from repghost.training.state.state import Progress
 
 PAIRS = 120  # of steps
 READ = 6  # batches that the loader's and the memory's measurements take
@@ -85,11 +86,10 @@ def bare_step(recipe: Recipe, batches: list[Batch], classes: int) -> Step:
 def our_step(recipe: Recipe, batch: Batch, classes: int) -> Step:
     """Return the product's step on a batch in memory."""
     run = start(recipe, classes, PAIRS, Ranks())
-    loop = Loop(run, None, Hooks(), Options(), lambda progress: None)  # type: ignore[arg-type]
-    criterion, numbers = recipe_loss(recipe), itertools.count()
+    loop, numbers = Loop(Classes(run, None, run.loss)), itertools.count()  # type: ignore[arg-type]
 
     def train() -> None:
-        loop.learn(batch[0], batch[2], criterion, 0, next(numbers))
+        loop.learn(batch, 0, next(numbers))
 
     return train
 
@@ -136,7 +136,7 @@ def whole_epoch(recipe: Recipe, feed: Feed, bare: Step, classes: int) -> dict[st
         spent[0] += time.process_time() - begun
 
     bare()  # warms up
-    loop = Loop(run, feed, Hooks(step=take_turn), Options(), lambda progress: None)
+    loop = Loop(Classes(run, feed, run.loss), StepHooks(take_turn))
     begun = time.process_time()
     loop.train(0, Progress())
     ours = time.process_time() - begun - spent[0]
@@ -167,9 +167,8 @@ def loader_speed(recipe: Recipe, images: Part) -> float:
 
 def peaks(recipe: Recipe, feed: Feed, classes: int, epochs: int = 6) -> list[int]:
     """Return the largest memory of this process so far, in bytes, after each of some epochs."""
-    loop = Loop(
-        start(recipe, classes, feed.batches_per_epoch, Ranks()), feed, Hooks(), Options(), lambda progress: None
-    )
+    run = start(recipe, classes, feed.batches_per_epoch, Ranks())
+    loop = Loop(Classes(run, feed, run.loss))
     found = []
     for number in range(epochs):
         loop.train(number, Progress())

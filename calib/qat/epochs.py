@@ -1,8 +1,8 @@
-"""The epochs of training under quantization: the shared loop, a candidate after each, the state between two steps."""
+"""Training under quantization as a task of `repghost.training.core`: a candidate after each epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +10,20 @@ from torch import nn
 
 from calib.qat.candidates import Candidate, Candidates
 from calib.qat.convertible import check_accumulators
-from calib.qat.data import TrainingFeed
 from calib.qat.loop import QatRun, QatStep
 from calib.qat.settings import FREEZE_STATISTICS
-from calib.qat.state import RunKey, read_state, restore, take_state, write_state
+from calib.qat.state import QatState, RunKey, read_state, restore_candidates, take_state, write_state
 from repghost.distributed.ranks import Ranks
-from repghost.errors import UsageError, option, unknown_value
-from repghost.training.follow import hooks as training
-from repghost.training.loop import Loop
-from repghost.training.options import Options, Resume
-from repghost.training.state.state import Progress
-
-RESUMES = ("new", "continue", "auto")
+from repghost.errors import UsageError
+from repghost.training.classify import Classes
+from repghost.training.core.epochs import check_resume, run_epochs
+from repghost.training.core.hooks import StepHooks, StepRecord
+from repghost.training.core.loop import Intervals
+from repghost.training.core.progress import Progress
+from repghost.training.core.snapshot import Snapshot
+from repghost.training.core.task import BatchLoss
+from repghost.training.feeds.base import Batch
+from repghost.training.options import Resume
 
 
 @dataclass(frozen=True)
@@ -66,47 +68,111 @@ class Execution:
     teacher: nn.Module | None = None
 
 
-def train_epochs(
-    run: QatRun, feed: TrainingFeed, candidates: Candidates, hooks: Hooks, execution: Execution, key: RunKey
-) -> None:
-    """Train in place from the beginning or from a state, and add a candidate after each epoch.
+@dataclass(eq=False)
+class QatTask:
+    """Training under quantization as a `Task`: a candidate after each epoch.
 
-    Args:
-        run: freshly built.
-        feed: the training images.
+    Attributes:
+        lesson: the network, its batches and its loss.
         candidates: with the calibrated start.
         hooks: follow and stop.
-        execution: where the state is, and how often it is written.
+        execution: where the state is.
         key: what a state has to agree with.
+        done: epochs.
+    """
+
+    lesson: Classes
+    candidates: Candidates
+    hooks: Hooks
+    execution: Execution
+    key: RunKey
+    done: int = 0
+    draws = False
+
+    @property
+    def run(self) -> QatRun:
+        """What learns."""
+        run = self.lesson.run
+        assert isinstance(run, QatRun)
+        return run
+
+    def batches(self, epoch: int, done: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch."""
+        return self.lesson.batches(epoch, done)
+
+    def loss(self, batch: Batch, epoch: int, number: int) -> BatchLoss:
+        """Return the loss of a batch."""
+        return self.lesson.loss(batch, epoch, number)
+
+    def resumed(self) -> QatState | None:
+        """Return the state of an earlier run, with its candidates in place."""
+        path = self.execution.state
+        if path is None or not path.exists():
+            return None
+        state = read_state(path, self.key)
+        restore_candidates(state, self.candidates)
+        self.done = state.epochs
+        for candidate in self.candidates.found[1:]:
+            self.hooks.candidate(candidate)
+        return state
+
+    def begin(self, progress: Progress) -> None:
+        """Say how many steps there are."""
+        self.hooks.begin(self.run.steps, self.done * self.run.steps_per_epoch + progress.batches)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Do nothing: the network is in training mode."""
+
+    def evaluate(self, epoch: int, progress: Progress, rate: float) -> Candidate | None:
+        """Evaluate the network after an epoch; where it does not fit the planned integers it is no candidate."""
+        run, name = self.run, f"epoch {epoch + 1}"
+        if epoch == run.epochs - 1:  # also where rounding put a phase behind the last step
+            run.enter(FREEZE_STATISTICS)
+        run.ranks.share(run.model)  # the first process's statistics
+        try:
+            converted = run.model.convert()
+            check_accumulators(*converted)
+            return self.candidates.add(name, *converted)
+        except UsageError as error:
+            self.hooks.refused(name, str(error))
+            return None
+
+    def keep(self, record: Candidate | None) -> None:
+        """Count the epoch; its candidate is in place."""
+        self.done += 1
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Write the state, where there is a place for it."""
+        if self.execution.state is not None:
+            write_state(self.execution.state, take_state(self.key, self.done, snapshot, self.candidates))
+
+    def tell(self, record: Candidate | None) -> None:
+        """Tell of a candidate."""
+        if record is not None:
+            self.hooks.candidate(record)
+
+    def advice(self) -> str:
+        """Return nothing."""
+        return ""
+
+
+def train_epochs(task: QatTask) -> None:
+    """Train in place from the beginning or from a state, and add a candidate after each epoch.
 
     Raises:
         UsageError: for a state that is missing, should not be there, or belongs to another run.
         TrainingStoppedError: when a hook said so; the state is written.
         RepGhostError: when the loss is no longer finite.
     """
-    done, progress, ranks = 0, Progress(), execution.ranks
-    if execution.state is not None and execution.state.exists():
-        state = read_state(execution.state, key)
-        restore(state, run, candidates)
-        done, progress = state.epochs, state.progress
-        for candidate in candidates.found[1:]:
-            hooks.candidate(candidate)
+    execution = task.execution
 
-    def write(progress: Progress) -> None:
-        if execution.state is not None and ranks.first:
-            write_state(execution.state, take_state(key, done, progress, run, candidates))
+    def step(record: StepRecord) -> None:
+        run = task.run
+        number = record.epoch * run.steps_per_epoch + record.batch
+        task.hooks.step(QatStep(number, run.steps, record.epoch, record.images, run.phase, record.loss))
 
-    hooks.begin(run.steps, done * run.steps_per_epoch + progress.batches)
-    options = Options(state_interval=execution.state_interval, log_interval=execution.log_interval)
-    loop = Loop(run, feed, _followed(run, hooks, done, progress), options, write)
-    while done < run.settings.epochs:
-        loop.train(done, progress)
-        if done == run.settings.epochs - 1:  # also where rounding put a phase behind the last step
-            run.enter(FREEZE_STATISTICS)
-        _add_epoch(done, run, candidates, hooks)
-        done, progress = done + 1, Progress()
-        write(progress)
-        ranks.wait()
+    hooks = StepHooks(step, task.hooks.should_stop)
+    run_epochs(task, hooks, Intervals(execution.state_interval, execution.log_interval))
 
 
 def check_state(execution: Execution) -> None:
@@ -116,41 +182,7 @@ def check_state(execution: Execution) -> None:
         UsageError: saying which, and what to give.
     """
     path, resume = execution.state, execution.resume
-    if resume not in RESUMES:
-        raise unknown_value("way to resume", resume, RESUMES)
-    if path is None:
-        if resume != "new":
-            raise UsageError("nothing says where the state of the run is; give state=, the file it is written to.")
-    elif resume == "new" and path.exists():
-        raise UsageError(
-            f"{path} exists; give {option('resume', 'continue')} to go on with that run, or remove the file to start "
-            "anew."
-        )
-    elif resume == "continue" and not path.is_file():
-        raise UsageError(f"{path}: no training state to resume from; leave {option('resume')} out to start a run.")
-
-
-def _followed(run: QatRun, hooks: Hooks, epochs: int, progress: Progress) -> training.Hooks:
-    """Return the hooks of the loop, which number the steps of the whole run."""
-    number = epochs * run.steps_per_epoch + progress.batches
-
-    def step(record: training.StepRecord) -> None:
-        nonlocal number
-        hooks.step(QatStep(number, run.steps, record.epoch, record.images, run.phase, record.loss))
-        number += 1
-
-    return training.Hooks(step=step, should_stop=hooks.should_stop)
-
-
-def _add_epoch(epoch: int, run: QatRun, candidates: Candidates, hooks: Hooks) -> None:
-    """Evaluate the network after an epoch; where it does not fit the planned integers it is no candidate."""
-    name = f"epoch {epoch + 1}"
-    run.ranks.share(run.network)  # the first process's statistics
-    try:
-        converted = run.network.convert()
-        check_accumulators(*converted)
-        candidate = candidates.add(name, *converted)
-    except UsageError as error:
-        hooks.refused(name, str(error))
-    else:
-        hooks.candidate(candidate)
+    if path is not None:
+        check_resume(path, resume, "remove the file to start anew")
+    elif resume != "new":
+        raise UsageError("nothing says where the state of the run is; give state=, the file it is written to.")

@@ -1,24 +1,20 @@
-"""What a step of training under quantization is made of; the loop itself is `repghost.training.loop`."""
+"""What a step of training under quantization is made of; the loop itself is in `repghost.training.core`."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from calib.qat.network import QatNetwork
 from calib.qat.settings import FREEZE_OBSERVERS, FREEZE_STATISTICS, QUANTIZE, QatSettings
-from repghost.distributed.ranks import Ranks
+from repghost.training.core.run import N, Run
 from repghost.training.losses import Teacher, distilled
 from repghost.training.options import Loss
-from repghost.training.precision import autocast, loss_scaler
 
 WARMUP = 0.05  # share of the steps in which the rate rises
 
@@ -35,72 +31,31 @@ class QatStep:
     loss: float
 
 
-@dataclass(eq=False)
-class AdamRun:
-    """A network that Adam trains with the losses and rates of training under quantization: a `Learner`.
+@dataclass(eq=False, kw_only=True)
+class AdamRun(Run[N]):
+    """A network that Adam trains with the rates of training under quantization.
 
     Attributes:
-        network: on its device, in training mode; changed in place.
-        optimizer: from `adam`.
         settings: how.
-        steps_per_epoch: of the optimizer.
-        teacher: maps images to logits; None where the loss has labels alone.
-        ranks: this process among the others.
     """
 
-    network: nn.Module
-    optimizer: torch.optim.Optimizer
     settings: QatSettings
-    steps_per_epoch: int
-    teacher: Teacher | None = None
-    ranks: Ranks = Ranks()  # noqa: RUF009 - immutable
-    accumulate: int = 1
-    channels_last: bool = True
-    forward: Callable[[torch.Tensor], torch.Tensor] = field(init=False)
-    scaler: torch.amp.GradScaler = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Wrap the network for several processes."""
-        alone = self.ranks.count == 1
-        self.forward = self.network if alone else self.ranks.distributed(self.network, own_buffers=False)
-        self.scaler = loss_scaler(self.settings.amp, self.ranks.device)
+    own_buffers: bool = False
 
     @property
     def steps(self) -> int:
         """Of the whole run."""
-        return self.settings.epochs * self.steps_per_epoch
-
-    @property
-    def loss(self) -> Loss:
-        """The settings' share of labels and of the teacher."""
-        return qat_loss(self.settings, self.teacher)
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context of the forward pass."""
-        return autocast(self.settings.amp, self.ranks.device)
-
-    def sync(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Return the context of a backward pass."""
-        if last or not isinstance(self.forward, DistributedDataParallel):
-            return contextlib.nullcontext()
-        return self.forward.no_sync()
+        return self.epochs * self.steps_per_epoch
 
     def set_rate(self, epoch: int, step: int) -> float:
         """Set the rates of a step and return the share of the peak."""
         return set_rates(self.optimizer, epoch * self.steps_per_epoch + step, self.steps)
 
-    def update(self, epoch: int, step: int) -> None:
-        """Take one step of the optimizer."""
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
 
-
-@dataclass(eq=False)
-class QatRun(AdamRun):
+@dataclass(eq=False, kw_only=True)
+class QatRun(AdamRun[QatNetwork]):
     """A network under quantization, whose scales and statistics become final in phases."""
 
-    network: QatNetwork
     phase: str = QUANTIZE
 
     def set_rate(self, epoch: int, step: int) -> float:
@@ -111,18 +66,18 @@ class QatRun(AdamRun):
             if number >= first[name]:
                 self.enter(name)
         if number and number % self.settings.schedule.replan == 0:
-            self.network.replan()
+            self.model.replan()
         return super().set_rate(epoch, step)
 
     def enter(self, phase: str) -> None:
         """Make final what is final in a phase and after it."""
         if self.phase == phase or self.phase == FREEZE_STATISTICS:
             return
-        self.network.freeze_observers()
+        self.model.freeze_observers()
         if self.ranks.count == 1:  # DistributedDataParallel expects gradients of all that it was built with
-            self.network.scales.requires_grad_(False)
+            self.model.scales.requires_grad_(False)
         if phase == FREEZE_STATISTICS:
-            self.network.freeze_statistics()
+            self.model.freeze_statistics()
         self.phase = phase
 
 

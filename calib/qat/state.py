@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from calib.qat.candidates import Candidate, Candidates, Quantization, Score
-from calib.qat.loop import QatRun
 from calib.qat.weights import layers_of
 from calib.settings.quantspec import QuantSpec
-from repghost.checkpoints.state_file import load_optimizer, read_values, weights_in, write_values
+from repghost.checkpoints.state_file import read_values, weights_in, write_values
 from repghost.errors import UsageError
 from repghost.graph.digest import graph_digest
 from repghost.graph.operators import Graph
-from repghost.training.state.state import Progress
+from repghost.training.core.snapshot import Snapshot, parts_in
 from repghost.untrusted import parse_json
 
 VERSION = 1
@@ -51,19 +50,15 @@ class RunKey:
         return names + [what.get(name, name) for name in rest]
 
 
-@dataclass(frozen=True, eq=False)
-class QatState:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class QatState(Snapshot):
     """Everything a resumed run needs, beside what it computes again: the calibrated start and the float predictions."""
 
     key: RunKey
     epochs: int  # done, with their candidates
-    progress: Progress  # of the epoch after them
     candidates: tuple[Candidate, ...]
     chosen: str  # name of the candidate that is left
     network: tuple[dict[str, Tensor], str] | None  # its weights, and its scales as JSON; None: the calibrated start
-    model: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    scaler: dict[str, Any]
 
 
 def start_digest(start: Quantization) -> str:
@@ -81,7 +76,7 @@ def weights_digest(tensors: Mapping[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-def take_state(key: RunKey, epochs: int, progress: Progress, run: QatRun, candidates: Candidates) -> QatState:
+def take_state(key: RunKey, epochs: int, snapshot: Snapshot, candidates: Candidates) -> QatState:
     """Return the state of a run between two steps."""
     assert candidates.chosen is not None and candidates.network is not None
     graph, spec = candidates.network
@@ -94,13 +89,10 @@ def take_state(key: RunKey, epochs: int, progress: Progress, run: QatRun, candid
     return QatState(
         key=key,
         epochs=epochs,
-        progress=progress,
         candidates=tuple(candidates.found),
         chosen=candidates.chosen.name,
         network=None if at_start else (tensors, json.dumps(spec.to_dict())),
-        model=run.network.state_dict(),
-        optimizer=run.optimizer.state_dict(),
-        scaler=run.scaler.state_dict(),
+        **snapshot.parts(),
     )
 
 
@@ -114,15 +106,12 @@ def write_state(path: Path, state: QatState) -> None:
             "kind": "qat",
             "key": json.dumps(dataclasses.asdict(state.key)),
             "epochs": state.epochs,
-            "progress": json.dumps(dataclasses.asdict(state.progress)),
             "candidates": json.dumps([one.to_dict() for one in state.candidates]),
             "objectives": {one.name: torch.from_numpy(one.score.objective) for one in state.candidates},
             "chosen": state.chosen,
             "weights": tensors,
             "spec": spec,
-            "model": state.model,
-            "optimizer": state.optimizer,
-            "scaler": state.scaler,
+            **state.values(),
         },
     )
 
@@ -156,13 +145,10 @@ def _state(values: Mapping[str, Any]) -> QatState:
     return QatState(
         key=msgspec.convert(parse_json(values["key"], "its key", TEXT_LIMIT), RunKey),
         epochs=_count(values["epochs"]),
-        progress=msgspec.convert(parse_json(values["progress"], "its progress"), Progress),
         candidates=candidates,
         chosen=str(values["chosen"]),
         network=(weights, str(spec)) if weights else None,
-        model=weights_in(values, "model"),
-        optimizer=values["optimizer"],
-        scaler=values["scaler"],
+        **parts_in(values),
     )
 
 
@@ -186,17 +172,14 @@ def _count(value: object) -> int:
     return value
 
 
-def restore(state: QatState, run: QatRun, candidates: Candidates) -> None:
-    """Put a state back into a run that was freshly built, with its start as the only candidate.
+def restore_candidates(state: QatState, candidates: Candidates) -> None:
+    """Put the candidates of a state back, where the start is the only one.
 
     Raises:
         UsageError: when it does not fit.
     """
     assert candidates.network is not None
     try:
-        run.network.load_state_dict(state.model)
-        load_optimizer(run.optimizer, state.optimizer)
-        run.scaler.load_state_dict(state.scaler)
         if state.network is not None:
             candidates.network = _rebuilt(candidates.network[0], *state.network)
         candidates.found = [candidates.found[0], *state.candidates[1:]]

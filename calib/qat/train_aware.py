@@ -21,8 +21,8 @@ from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
 from calib.qat.candidates import Candidate, Candidates, HeldOut, Quantization
 from calib.qat.data import TrainingFeed
-from calib.qat.epochs import Execution, Hooks, check_state, train_epochs
-from calib.qat.loop import QatRun, make_optimizer
+from calib.qat.epochs import Execution, Hooks, QatTask, check_state, train_epochs
+from calib.qat.loop import QatRun, make_optimizer, qat_loss
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
 from calib.qat.state import RunKey, start_digest, weights_digest
@@ -40,6 +40,8 @@ from repghost.graph.operators import Graph
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
 from repghost.network.model import RepGhostNet
+from repghost.training.classify import Classes
+from repghost.training.core.run import Updating
 from repghost.training.losses import as_teacher
 
 ALGORITHM = "qat"
@@ -158,9 +160,13 @@ def train_aware(
     teacher = None
     if settings.distillation > 0:
         teacher = as_teacher(execution.teacher or network.module, ranks.device)
-    run = QatRun(quantized.train(), make_optimizer(quantized, settings), settings, steps, teacher, ranks)
+    run = QatRun(
+        model=quantized.train(), optimizer=make_optimizer(quantized, settings), epochs=settings.epochs,
+        steps_per_epoch=steps, updating=Updating(settings.amp), ranks=ranks, settings=settings,
+    )  # fmt: skip
+    lesson = Classes(run, images.training, qat_loss(settings, teacher))
     key = _run_key(start, images, settings, execution)
-    train_epochs(run, images.training, candidates, hooks, execution, key)
+    train_epochs(QatTask(lesson, candidates, hooks, execution, key))
     assert candidates.chosen is not None and candidates.network is not None
     description = describe_source(network.name, images.calibration, images.preprocess, source)
     record = {"training": _training_record(candidates, images, settings, ranks)}

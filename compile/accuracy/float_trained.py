@@ -14,18 +14,17 @@ import numpy as np
 import torch
 
 from calib.qat.data import TrainingFeed, split_images
-from calib.qat.loop import AdamRun, adam
+from calib.qat.loop import AdamRun, adam, qat_loss
 from calib.qat.weights import relative_groups
 from compile.accuracy.methods import FloatTrained
 from compile.accuracy.network import SEED, Network
 from compile.accuracy.row import Row, keep_row
 from compile.storage.measurements import Measurements
 from repghost.evaluation.accuracy import predict
-from repghost.training.follow.hooks import Hooks
-from repghost.training.loop import Loop
+from repghost.training.classify import Classes
+from repghost.training.core.loop import Loop
+from repghost.training.core.progress import Progress
 from repghost.training.losses import as_teacher
-from repghost.training.options import Options
-from repghost.training.state.state import Progress
 
 CPU = torch.device("cpu")
 
@@ -49,8 +48,9 @@ def _train(network: Network, quantizer: FloatTrained) -> Row:
     begun, model = time.process_time(), copy.deepcopy(network.subject.fused).requires_grad_(True)
     model.to(memory_format=torch.channels_last)
     optimizer = adam(relative_groups(([parameter] for parameter in model.parameters()), settings.learning_rate))
-    run = AdamRun(model, optimizer, settings, feed.steps_per_epoch, teacher)
-    loop = Loop(run, feed, Hooks(), Options(), lambda progress: None)
+    steps = feed.steps_per_epoch
+    run = AdamRun(model=model, optimizer=optimizer, epochs=settings.epochs, steps_per_epoch=steps, settings=settings)
+    loop = Loop(Classes(run, feed, qat_loss(settings, teacher)))
     for epoch in range(settings.epochs):
         loop.train(epoch, Progress())
     logits = predict(model, network.test.images, subject.preprocess)

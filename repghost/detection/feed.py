@@ -59,12 +59,13 @@ class DetectionFeed:
     ) -> None:
         self.recipe, self.ranks, self.workers, self.broken_limit = recipe, ranks, workers, broken_limit
         self.dataset = _Flipping(dataset, dataset.trainable().tolist(), recipe)
-        self.steps_per_epoch = len(self.dataset) // (recipe.batch * ranks.count)
+        self.batches_per_epoch = len(self.dataset) // (recipe.batch * ranks.count)
         self._broken: dict[str, None] = {}
-        if not self.steps_per_epoch:
+        if self.batches_per_epoch < recipe.accumulate:
+            times = f" x {recipe.accumulate}" if recipe.accumulate > 1 else ""
             raise UsageError(
                 f"{len(self.dataset)} pictures with objects do not fill one step of {recipe.batch} x {ranks.count} "
-                f"processes; lower {option('batch')}."
+                f"processes{times}; lower {option('batch')}."
             )
 
     @property

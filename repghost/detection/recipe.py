@@ -7,16 +7,18 @@ no detection code, configuration or weights, so that these values are the framew
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from repghost.errors import UsageError, unknown_value
-from repghost.training.recipe_parts import check_choices, check_ranges
+from repghost.training.recipe_parts import AMP_TYPES, check_choices, check_ranges
 from repghost.untrusted import check_fields
 
 KINDS = ("retinanet", "maskrcnn", "ssdlite")
 SSDLITE_SIZE = 320  # pixels, as torchvision
+SCHEDULES = ("step", "cosine")
 FREEZE = ("none", "stem", "stride 4", "stride 8", "stride 16", "stride 32")
 REFERENCE_BATCH = 16  # images per step for which the rates are chosen
 _RATES = {"retinanet": 0.01, "maskrcnn": 0.02, "ssdlite": 0.02}  # for REFERENCE_BATCH
@@ -34,10 +36,16 @@ class DetectionRecipe:
         learning_rate: after the warm-up; None is the customary one by the linear rule.
         momentum: of SGD, without Nesterov.
         weight_decay: on every parameter that learns.
+        sched: "step" divides the rate by 10 after each milestone; "cosine" lets it fall to 0.
         milestones: epochs after which the rate is divided by 10.
         warmup_steps: steps of the linear rise.
         warmup_factor: share of the rate with which it begins.
         clip_grad: limit of the gradient's norm; None does not clip, and a small backbone may then diverge.
+        accumulate: batches whose gradients are summed before one step.
+        amp: type of automatic mixed precision, or "off".
+        ema: whether weights are averaged; the better ones of them and the raw ones are kept.
+        ema_decay: of the averaged weights.
+        ema_warmup: the average covers only the latest steps at first, and so forgets the random start in short runs.
         flip: probability of mirroring left to right.
         crop: probability that an image is cut, or laid on a larger canvas; of ssdlite only.
         colour: share by which brightness and contrast change; of ssdlite only.
@@ -56,10 +64,16 @@ class DetectionRecipe:
     learning_rate: float | None = None
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    sched: str = "step"
     milestones: tuple[int, ...] = (8, 11)
     warmup_steps: int = 500
     warmup_factor: float = 0.001
     clip_grad: float | None = 10.0
+    accumulate: int = 1
+    amp: str = "off"
+    ema: bool = False
+    ema_decay: float = 0.998
+    ema_warmup: bool = True
     flip: float = 0.5
     crop: float = 0.0
     colour: float = 0.0
@@ -71,7 +85,7 @@ class DetectionRecipe:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        check_choices(self, {"kind": KINDS, "freeze": FREEZE})
+        check_choices(self, {"kind": KINDS, "freeze": FREEZE, "sched": SCHEDULES, "amp": AMP_TYPES})
         ranges: dict[str, tuple[float, float]] = {
             "width": (1e-3, 16.0),
             "epochs": (1, 10_000),
@@ -82,6 +96,8 @@ class DetectionRecipe:
             "warmup_steps": (0, 1_000_000),
             "warmup_factor": (0.0, 1.0),
             "clip_grad": (1e-9, 1e9),
+            "accumulate": (1, 10_000),
+            "ema_decay": (0.0, 0.99999),
             "flip": (0.0, 1.0),
             "crop": (0.0, 1.0),
             "colour": (0.0, 1.0),
@@ -89,7 +105,8 @@ class DetectionRecipe:
             "max_size": (32, 8192),
             "seed": (0, 2**32 - 1),
         }
-        check_ranges("recipe", self, ranges, ("epochs", "batch", "warmup_steps", "min_size", "max_size", "seed"))
+        whole = ("epochs", "batch", "accumulate", "warmup_steps", "min_size", "max_size", "seed")
+        check_ranges("recipe", self, ranges, whole)
         if self.kind != "ssdlite" and (self.crop or self.colour):
             raise UsageError(f"recipe: crop and colour belong to ssdlite, not to {self.kind}.")
         if self.max_size < self.min_size:
@@ -124,8 +141,10 @@ class DetectionRecipe:
             steps_per_epoch: of the run.
             images_per_step: over all processes.
         """
-        rate = self.peak_rate(images_per_step) * 0.1 ** sum(epoch >= milestone for milestone in self.milestones)
-        done = epoch * steps_per_epoch + step
+        done, share = epoch * steps_per_epoch + step, 0.1 ** sum(epoch >= milestone for milestone in self.milestones)
+        if self.sched == "cosine":
+            share = 0.5 * (1 + math.cos(math.pi * done / (self.epochs * steps_per_epoch)))
+        rate = self.peak_rate(images_per_step) * share
         if done < self.warmup_steps:
             rate *= self.warmup_factor + (1 - self.warmup_factor) * done / self.warmup_steps
         return rate

@@ -1,13 +1,10 @@
-"""The training loop of detectors: forward, backward, step; a state after every epoch and when it is asked to stop."""
+"""The training of a detector, as a task of `repghost.training.core`."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,54 +12,37 @@ from typing import Any
 import torch
 from torch import nn
 
-from repghost.checkpoints.state_file import load_optimizer
 from repghost.detection.checkpoint import Category, Detector, empty_detector, write_detector
 from repghost.detection.coco import CocoImages
-from repghost.detection.evaluate import evaluate
-from repghost.detection.feed import DetectionFeed
+from repghost.detection.evaluate import Scores, evaluate
+from repghost.detection.feed import DetectionBatch, DetectionFeed
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.ssdlite import SSDLite
-from repghost.detection.state import DetectionEpoch, DetectionState, read_state, write_state
+from repghost.detection.state import FORM, DetectionEpoch
 from repghost.distributed.ranks import Ranks
-from repghost.errors import RepGhostError, UsageError, option
 from repghost.files import write_text_atomically
-from repghost.locks import locked
+from repghost.training.core.epochs import alone_in, run_epochs
+from repghost.training.core.hooks import StepHooks
+from repghost.training.core.loop import Intervals
+from repghost.training.core.progress import Progress
+from repghost.training.core.run import Run, Updating
+from repghost.training.core.snapshot import Snapshot
+from repghost.training.core.task import BatchLoss
 from repghost.training.feeds.seeding import seeded
+from repghost.training.options import Loading, Options
+from repghost.training.recipe_parts import Weights
+from repghost.training.state.resuming import check_weights, starting_state
+from repghost.training.state.state import RunState
 from repghost.training.transfer import Start, train_mode
 
 STATE_FILE, MODEL_FILE, LOG_FILE = "state.pt", "detector.safetensors", "log.jsonl"
 
 
 @dataclass(frozen=True)
-class DetectionHooks:
+class DetectionHooks(StepHooks):
     """How the caller follows and stops a run; the defaults do nothing."""
 
-    step: Callable[[int, int, int, float, float], None] = lambda epoch, step, steps, loss, rate: None
     epoch: Callable[[DetectionEpoch], None] = lambda record: None
-    should_stop: Callable[[], bool] = lambda: False
-
-
-@dataclass(frozen=True)
-class DetectionOptions:
-    """What the caller of a run decides beside its recipe.
-
-    Attributes:
-        resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on if there is one.
-        weights: of the backbone to begin with, instead of random ones.
-        ranks: this process among those of torchrun.
-        workers: processes that decode.
-        broken_limit: images that may be broken before the run stops.
-    """
-
-    resume: str = "new"
-    weights: Start | None = None
-    ranks: Ranks = field(default_factory=Ranks)
-    workers: int = 0
-    broken_limit: int = 50
-
-
-class DetectionStoppedError(RepGhostError):
-    """Training was asked to stop; everything up to the last step is in the state file."""
 
 
 def build(recipe: DetectionRecipe, classes: int, weights: Start | None = None) -> nn.Module:
@@ -83,9 +63,9 @@ def train(
     recipe: DetectionRecipe,
     dataset: CocoImages,
     folder: Path,
-    hooks: DetectionHooks = DetectionHooks(),
+    hooks: DetectionHooks | None = None,
     validation: CocoImages | None = None,
-    options: DetectionOptions = DetectionOptions(),
+    options: Options | None = None,
 ) -> tuple[Detector, tuple[DetectionEpoch, ...]]:
     """Train a detector and write `detector.safetensors`, `state.pt` and `log.jsonl` into a folder.
 
@@ -101,192 +81,161 @@ def train(
 
     Raises:
         UsageError: when the folder holds another run, there is nothing to resume, or too few images.
-        DetectionStoppedError: when `hooks.should_stop` said so.
+        TrainingStoppedError: when `hooks.should_stop` said so.
         RepGhostError: when the loss is no longer finite, or too many images are broken.
     """
-    ranks = options.ranks
+    hooks, options = hooks or DetectionHooks(), options or Options(Loading(workers=0))
+    ranks, loading = options.ranks, options.loading
     validation = None if validation is None else validation.matched(dataset.categories)
     names = tuple(category.name for category in dataset.categories)
-    _starting_state(recipe, names, folder / STATE_FILE, options.resume)  # what is refused is refused at once
-    with locked(folder) if ranks.first else nullcontext():
-        ranks.wait()
-        return _train(recipe, dataset, folder, hooks, validation, options)
+    # what is refused is refused at once
+    starting_state(recipe, names, folder / STATE_FILE, options.resume, FORM)
+    feed = DetectionFeed(recipe, dataset, ranks, loading.workers, loading.broken_limit)
+    with alone_in(folder, ranks):
+        run = start(recipe, len(names), feed.batches_per_epoch // recipe.accumulate, ranks, options.weights)
+        task = _Training(run, feed, dataset.categories, validation, folder, hooks, options.resume)
+        run_epochs(task, hooks, Intervals(options.state_interval, options.log_interval))
+        return task.detector(), tuple(task.history)
 
 
-def _train(
-    recipe: DetectionRecipe,
-    dataset: CocoImages,
-    folder: Path,
-    hooks: DetectionHooks,
-    validation: CocoImages | None,
-    options: DetectionOptions,
-) -> tuple[Detector, tuple[DetectionEpoch, ...]]:
-    """Train in a folder that no other process writes: from the state that lies in it now, or from the beginning."""
-    ranks = options.ranks
-    names = tuple(category.name for category in dataset.categories)
-    state = _starting_state(recipe, names, folder / STATE_FILE, options.resume)
-    if state and state.step and state.processes != ranks.count:
-        raise UsageError(
-            f"{folder / STATE_FILE}: stopped within an epoch of {state.processes} processes; go on with as many, not "
-            f"{ranks.count}."
-        )
-    feed = DetectionFeed(recipe, dataset, ranks, options.workers, options.broken_limit)
-    run = _start(recipe, len(names), options.weights, ranks, state)
-    saved = _Saved(run, folder, dataset.categories, list(state.history) if state else [])
-    for epoch in range(len(saved.history), recipe.epochs):
-        begun = state if state and epoch == len(state.history) else None
-        record = _epoch(saved, feed, epoch, begun, hooks)
-        if validation is not None:
-            scores = evaluate(run.model.eval(), validation, ranks)
-            record = dataclasses.replace(record, boxes=scores.boxes, masks=scores.masks)
-        saved.finish_epoch(record)
-        hooks.epoch(record)
-        ranks.wait()
-    return saved.detector(), tuple(saved.history)
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    """The parts that change while training."""
+@dataclass(eq=False, kw_only=True)
+class DetectorRun(Run[nn.Module]):
+    """A detector, SGD and the rates of its recipe."""
 
     recipe: DetectionRecipe
-    ranks: Ranks
-    model: nn.Module
-    forward: nn.Module  # the model, distributed where there are several processes
-    optimizer: torch.optim.Optimizer
+
+    def set_rate(self, epoch: int, step: int) -> float:
+        """Set the learning rate of a step (from 0 in its epoch) and return it."""
+        images = self.recipe.batch * self.ranks.count * self.accumulate
+        rate = self.recipe.rate(epoch, step, self.steps_per_epoch, images)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+
+def start(
+    recipe: DetectionRecipe, classes: int, steps_per_epoch: int, ranks: Ranks, weights: Start | None = None
+) -> DetectorRun:
+    """Build everything from the recipe's seed; see `build`."""
+    model = build(recipe, classes, weights).to(ranks.device)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(learning, 0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+    average = recipe.ema_decay if recipe.ema else None
+    updating = Updating(recipe.amp, recipe.accumulate, recipe.clip_grad, "norm", average, recipe.ema_warmup)
+    return DetectorRun(
+        model=model, optimizer=optimizer, epochs=recipe.epochs, steps_per_epoch=steps_per_epoch, updating=updating,
+        ranks=ranks, recipe=recipe,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class _Saved:
-    """What of a run is on disk; the first process writes, each file whole or not at all."""
+class _Training:
+    """The `Task`; the first process writes, each file whole or not at all."""
 
-    run: _Run
-    folder: Path
+    run: DetectorRun
+    feed: DetectionFeed
     categories: tuple[Category, ...]
-    history: list[DetectionEpoch]
+    validation: CocoImages | None
+    folder: Path
+    hooks: DetectionHooks
+    resume: str
+    history: list[DetectionEpoch] = field(default_factory=list)
+    draws = False
 
-    def write(self, step: int, sums: dict[str, float], seconds: float) -> None:
-        """Write the state between two steps."""
-        run, names = self.run, tuple(category.name for category in self.categories)
-        model, optimizer = run.model.state_dict(), run.optimizer.state_dict()
-        place = (step, run.ranks.count, sums, seconds)
-        state = DetectionState(run.recipe, names, tuple(self.history), *place, model, optimizer)
-        write_state(self.folder / STATE_FILE, state)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the classes."""
+        return tuple(category.name for category in self.categories)
 
-    def finish_epoch(self, record: DetectionEpoch) -> None:
-        """Write the detector, the state and the log."""
+    @property
+    def done(self) -> int:
+        """Epochs in the history."""
+        return len(self.history)
+
+    def batches(self, epoch: int, done: int) -> Iterator[DetectionBatch]:
+        """Yield the batches of an epoch."""
+        return self.feed.batches(epoch, done)
+
+    def loss(self, batch: DetectionBatch, epoch: int, number: int) -> BatchLoss:
+        """Return the sum of the detector's losses, and each of them."""
+        images, targets = batch
+        with seeded(self.run.recipe.seed, epoch, number, self.run.ranks.rank):  # the samplers of anchors and proposals
+            losses = self.run.forward(images, targets)
+        parts = {name: value.detach() for name, value in losses.items()}
+        return BatchLoss(torch.stack(list(losses.values())).sum(), len(images), parts)
+
+    def resumed(self) -> RunState[DetectionRecipe, DetectionEpoch] | None:
+        """Return the state that lies in the folder now."""
+        state = starting_state(self.run.recipe, self.names, self.folder / STATE_FILE, self.resume, FORM)
+        if state is not None:
+            check_weights((record.weights for record in state.history), self.run)
+            self.history.extend(state.history)
+        return state
+
+    def begin(self, progress: Progress) -> None:
+        """Do nothing: the recipe has said it."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Put the detector into training mode, but for batch norms that keep their statistics."""
+        model = self.run.model
+        train_mode(model, "none" if self.run.recipe.train_norm else "bn")
+        for part in model.fresh if isinstance(model, SSDLite) else ():  # no statistics that could be kept
+            part.train()
+
+    def evaluate(self, epoch: int, progress: Progress, rate: float) -> DetectionEpoch:
+        """Return the record of an epoch, whose better weights are kept."""
+        run, ranks = self.run, self.run.ranks
+        scores: dict[Weights, Scores] = {}
+        for kind, network in run.networks.items():
+            ranks.share(network)  # the first process's statistics
+            if self.validation is not None:
+                scores[kind] = evaluate(network.eval(), self.validation, ranks)
+        found = {kind: one.boxes.ap for kind, one in scores.items()}
+        # the average where both are equal, or nothing judges
+        kept = max(run.networks, key=lambda kind: -1.0 if found.get(kind) is None else found[kind])  # type: ignore[arg-type,return-value]
+        names, batches = sorted(progress.sums), run.batches_per_epoch * ranks.count
+        given = (progress.loss, len(self.feed.broken), *(progress.sums[name] for name in names))
+        loss, broken, *sums = ranks.sums(given)
+        both = len(found) > 1
+        return DetectionEpoch(
+            epoch=epoch + 1,
+            loss=loss / batches,
+            parts={name: value / batches for name, value in zip(names, sums, strict=True)},
+            learning_rate=rate,
+            seconds=progress.seconds,
+            pictures_per_second=batches * run.recipe.batch / progress.seconds,
+            boxes=scores[kept].boxes if scores else None,
+            masks=scores[kept].masks if scores else None,
+            weights=kept,
+            raw_ap=found["raw"] if both else None,
+            averaged_ap=found["averaged"] if both else None,
+            broken_pictures=int(broken),
+        )
+
+    def keep(self, record: DetectionEpoch) -> None:
+        """Write the detector before the state that says the epoch is done."""
         self.history.append(record)
-        if not self.run.ranks.first:
-            return
-        write_detector(self.folder / MODEL_FILE, self.detector())
-        self.write(0, {}, 0.0)
-        lines = [json.dumps(dataclasses.asdict(row)) for row in self.history]
-        write_text_atomically(self.folder / LOG_FILE, "".join(line + "\n" for line in lines))
+        if self.run.ranks.first:
+            write_detector(self.folder / MODEL_FILE, self.detector())
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Write the state."""
+        state = RunState(recipe=self.run.recipe, classes=self.names, history=tuple(self.history), **snapshot.parts())
+        FORM.write(self.folder / STATE_FILE, state)
+
+    def tell(self, record: DetectionEpoch) -> None:
+        """Write the log."""
+        if self.run.ranks.first:
+            lines = [json.dumps(dataclasses.asdict(row)) for row in self.history]
+            write_text_atomically(self.folder / LOG_FILE, "".join(line + "\n" for line in lines))
+        self.hooks.epoch(record)
+
+    def advice(self) -> str:
+        """Name the detector after the last whole epoch."""
+        return f" ({self.folder / MODEL_FILE} is that of the last whole epoch)" if self.history else ""
 
     def detector(self) -> Detector:
         """Return the detector after the last epoch."""
         last = self.history[-1]
         metadata = {"epoch": last.epoch, "ap": None if last.boxes is None else last.boxes.ap}
-        return Detector(self.run.model.eval(), self.run.recipe, self.categories, "train", metadata)
-
-
-def _starting_state(
-    recipe: DetectionRecipe, categories: tuple[str, ...], path: Path, resume: str
-) -> DetectionState | None:
-    """Return the state to go on from, None for a new run."""
-    if resume == "continue" and not path.is_file():
-        raise UsageError(f"{path}: no training state to resume from; leave {option('resume')} out to start a run.")
-    if resume == "new" and path.exists():
-        raise UsageError(
-            f"{path}: a run is here already; give {option('resume', 'continue')} to go on, or another "
-            f"{option('output')}."
-        )
-    if resume == "new" or not path.is_file():
-        return None
-    state = read_state(path)
-    if state.recipe != recipe:
-        mine, theirs = recipe.to_dict(), state.recipe.to_dict()
-        changed = ", ".join(f"{name} {theirs[name]} -> {mine[name]}" for name in mine if mine[name] != theirs[name])
-        raise UsageError(f"{path}: belongs to a run with other settings ({changed}); give the same, or another folder.")
-    if state.categories != categories:
-        raise UsageError(f"{path}: belongs to a run on other categories; give the same data, or another folder.")
-    return state
-
-
-def _start(
-    recipe: DetectionRecipe, classes: int, weights: Start | None, ranks: Ranks, state: DetectionState | None
-) -> _Run:
-    model = build(recipe, classes, weights)
-    if state is not None:
-        try:
-            model.load_state_dict(dict(state.model))
-        except RuntimeError as error:
-            raise UsageError(f"the state's weights are of another detector ({str(error)[:200]}).") from error
-    model.to(ranks.device)
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(learning, 0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    if state is not None:
-        try:
-            load_optimizer(optimizer, state.optimizer)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise UsageError(f"the state's optimizer is of another detector ({error}).") from error
-    forward: nn.Module = model
-    if ranks.count > 1:
-        forward = ranks.distributed(model)
-    return _Run(recipe, ranks, model, forward, optimizer)
-
-
-def _epoch(
-    saved: _Saved, feed: DetectionFeed, epoch: int, begun: DetectionState | None, hooks: DetectionHooks
-) -> DetectionEpoch:
-    """Train on every image with objects once."""
-    run, steps = saved.run, feed.steps_per_epoch
-    recipe, ranks = run.recipe, run.ranks
-    done, sums, before = (begun.step, dict(begun.sums), begun.seconds) if begun else (0, {}, 0.0)
-    train_mode(run.model, "none" if recipe.train_norm else "bn")
-    for part in run.model.fresh if isinstance(run.model, SSDLite) else ():  # no statistics that could be kept
-        part.train()
-    started, rate, per_step = time.monotonic(), 0.0, recipe.batch * ranks.count
-    for step, (images, targets) in enumerate(feed.batches(epoch, done), done):
-        if ranks.any(hooks.should_stop()):
-            if ranks.first:
-                saved.write(step, sums, before + time.monotonic() - started)
-            raise DetectionStoppedError(
-                f"stopped in epoch {epoch + 1}; give {option('resume', 'continue')} to go on from this step."
-            )
-        rate = recipe.rate(epoch, step, steps, per_step)
-        with seeded(recipe.seed, epoch, step, ranks.rank):  # the samplers of anchors and proposals
-            losses = run.forward(images, targets)
-        loss = _step(run, losses, rate, epoch)
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-        hooks.step(epoch, step, steps, loss, rate)
-    seconds = before + time.monotonic() - started
-    names = sorted(sums)
-    means = [value / (steps * ranks.count) for value in ranks.sums([sums[name] for name in names])]
-    parts = dict(zip(names, means, strict=True))
-    return DetectionEpoch(epoch + 1, sum(means), parts, rate, seconds, steps * per_step / seconds)
-
-
-def _step(run: _Run, losses: dict[str, torch.Tensor], rate: float, epoch: int) -> float:
-    """Take one step of the optimizer and return the loss.
-
-    Raises:
-        RepGhostError: when the loss is not finite.
-    """
-    total = torch.stack(list(losses.values())).sum()
-    value = float(total.detach())
-    if not math.isfinite(value):
-        raise RepGhostError(
-            f"the loss became {value} in epoch {epoch + 1}; lower {option('learning_rate')} or give "
-            f"{option('clip_grad')}."
-        )
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    run.optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    if run.recipe.clip_grad is not None:
-        learning = [parameter for parameter in run.model.parameters() if parameter.requires_grad]
-        nn.utils.clip_grad_norm_(learning, run.recipe.clip_grad)
-    run.optimizer.step()
-    return value
+        return Detector(self.run.networks[last.weights].eval(), self.run.recipe, self.categories, "train", metadata)

@@ -1,80 +1,53 @@
-"""The parts of a run that change while training: network, average, optimizer, schedule, gradient scaler."""
+"""The run of a recipe: its network, optimizer and schedule."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
-from timm.utils import ModelEmaV3, dispatch_clip_grad
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, option
 from repghost.network.model import RepGhostNet
 from repghost.training.checkpointing import Checkpointed
+from repghost.training.core.run import Run, Updating
 from repghost.training.losses import recipe_loss
 from repghost.training.options import Loss
-from repghost.training.precision import autocast, loss_scaler
-from repghost.training.recipe import Recipe, Weights
+from repghost.training.recipe import Recipe
 from repghost.training.transfer import Start, freeze, train_mode
 
 # timm's names of the optimizer that PyTorch has as one kernel: a step of 336 small tensors takes 1 ms instead of 9.
 FUSED = ("sgd", "momentum")
 
 
-@dataclass(frozen=True, eq=False)
-class Run:
-    """One process's parts; each step updates them in place."""
+@dataclass(eq=False, kw_only=True)
+class ClassifierRun(Run[RepGhostNet]):
+    """One process's parts; each step updates them in place.
+
+    Attributes:
+        recipe: how.
+        schedule: timm's; `epochs` is its own number, repeated cycles and the cool-down included.
+    """
 
     recipe: Recipe
-    ranks: Ranks
-    model: RepGhostNet
-    forward: Callable[[torch.Tensor], torch.Tensor]  # the model, distributed and compiled where asked for
-    average: ModelEmaV3 | None
-    optimizer: torch.optim.Optimizer
     schedule: Scheduler
-    scaler: torch.amp.GradScaler
-    epochs: int  # of the schedule: the recipe's, repeated cycles and the cool-down included
-    steps_per_epoch: int  # of the optimizer
-
-    @property
-    def accumulate(self) -> int:
-        """Batches whose gradients are summed before one step."""
-        return self.recipe.execution.accumulate
-
-    @property
-    def channels_last(self) -> bool:
-        """Whether images are brought to that memory layout."""
-        return self.recipe.execution.channels_last
 
     @property
     def loss(self) -> Loss:
         """The recipe's cross-entropy."""
         return recipe_loss(self.recipe)
 
-    @property
-    def networks(self) -> dict[Weights, RepGhostNet]:
-        """The networks that are evaluated after an epoch, of which the better is kept: the average comes first."""
-        if self.average is None:
-            return {"raw": self.model}
-        return {"averaged": self.average.module, "raw": self.model}
-
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Return the context of the forward pass."""
-        return autocast(self.recipe.execution.amp, self.ranks.device)
-
-    def sync(self, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Return the context of a backward pass; gradients meet those of other processes once per step."""
-        if last or not isinstance(self.forward, DistributedDataParallel):
-            return contextlib.nullcontext()
-        return self.forward.no_sync()
+    def wrapped(self) -> Callable[..., Any]:
+        """Return the model for several processes and for the compiler."""
+        execution = self.recipe.execution
+        forward = self.distributed(Checkpointed(self.model) if execution.grad_checkpointing else self.model)
+        return torch.compile(forward) if execution.compile else forward
 
     def set_rate(self, epoch: int, step: int) -> float:
         """Set the learning rate of a step (from 0 in its epoch) and return it."""
@@ -82,23 +55,10 @@ class Run:
         self.schedule.step_update(epoch * self.steps_per_epoch + step)
         return float(max(group["lr"] for group in self.optimizer.param_groups))  # of the last layers, with layer decay
 
-    def update(self, epoch: int, step: int) -> None:
-        """Take one step of the optimizer with the gradients there are, and move the average."""
-        optimization = self.recipe.optimization
-        if optimization.clip_grad is not None:
-            self.scaler.unscale_(self.optimizer)
-            # agc leaves the classifier's two tensors out, as its authors and timm do
-            clipped = list(self.model.parameters())[: -2 if optimization.clip_mode == "agc" else None]
-            dispatch_clip_grad(clipped, optimization.clip_grad, mode=optimization.clip_mode)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.average is not None:
-            done = epoch * self.steps_per_epoch + step + 1
-            self.average.update(self.model, done if self.recipe.ema_warmup else None)
 
-
-def start(recipe: Recipe, classes: int, steps_per_epoch: int, ranks: Ranks, weights: Start | None = None) -> Run:
+def start(
+    recipe: Recipe, classes: int, steps_per_epoch: int, ranks: Ranks, weights: Start | None = None
+) -> ClassifierRun:
     """Build everything from the recipe's seed.
 
     Args:
@@ -127,16 +87,26 @@ def start(recipe: Recipe, classes: int, steps_per_epoch: int, ranks: Ranks, weig
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     optimizer = make_optimizer(recipe, model)
     schedule, epochs = make_schedule(recipe, optimizer, steps_per_epoch)
-    average = None
-    if recipe.ema:
-        # timm's warm-up: the decay of step t is min(ema_decay, 1 - (1 + t)^(-2/3)), so that the average covers about
-        # the last t^(2/3) steps (ModelEmaV3.get_decay in timm/utils/model_ema.py). A plain mean of all steps would keep
-        # the random start, and batch-norm statistics that belong to it, for thousands of steps.
-        average = ModelEmaV3(model, recipe.ema_decay, use_warmup=recipe.ema_warmup)
     train_mode(model, recipe.execution.freeze)
-    scaler = loss_scaler(recipe.execution.amp, ranks.device)
-    forward = _forward(recipe, model, ranks)
-    return Run(recipe, ranks, model, forward, average, optimizer, schedule, scaler, epochs, steps_per_epoch)
+    execution, optimization = recipe.execution, recipe.optimization
+    updating = Updating(
+        execution.amp,
+        execution.accumulate,
+        optimization.clip_grad,
+        optimization.clip_mode,
+        recipe.ema_decay if recipe.ema else None,
+        recipe.ema_warmup,
+    )
+    return ClassifierRun(
+        model=model,
+        optimizer=optimizer,
+        epochs=epochs,
+        steps_per_epoch=steps_per_epoch,
+        updating=updating,
+        ranks=ranks,
+        recipe=recipe,
+        schedule=schedule,
+    )
 
 
 def make_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
@@ -195,14 +165,6 @@ def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_ep
         updates_per_epoch=steps_per_epoch,
     )
     return schedule, int(epochs)
-
-
-def _forward(recipe: Recipe, model: nn.Module, ranks: Ranks) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Wrap the model for several processes and for the compiler."""
-    wrapped: Any = Checkpointed(cast("RepGhostNet", model)) if recipe.execution.grad_checkpointing else model
-    if ranks.count > 1:
-        wrapped = ranks.distributed(wrapped)
-    return torch.compile(wrapped) if recipe.execution.compile else wrapped
 
 
 def _check_execution(recipe: Recipe, ranks: Ranks) -> None:

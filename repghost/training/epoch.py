@@ -1,37 +1,36 @@
-"""One epoch: every image once, then the evaluation of what came out, as one line of the log."""
+"""The ends of an epoch: before its first step, and the evaluation of what came out, as one line of the log."""
 
 from __future__ import annotations
 
 import torch
 from timm.utils import distribute_bn
 
-from repghost.training.build import Run
+from repghost.training.build import ClassifierRun
+from repghost.training.core.progress import RIGHT, Progress
 from repghost.training.epoch_accuracy import Evaluation, evaluate_epoch
 from repghost.training.feeds.base import Feed
-from repghost.training.loop import Loop
-from repghost.training.recipe import Weights
-from repghost.training.state.state import EpochRecord, Progress
+from repghost.training.recipe_parts import Weights
+from repghost.training.state.state import EpochRecord
 from repghost.training.transfer import train_mode
 
 
-def run_epoch(
-    loop: Loop[Run], feed: Feed, epoch: int, progress: Progress, random: tuple[torch.Tensor, ...]
-) -> EpochRecord:
-    """Train on the rest of an epoch and evaluate the result.
+def begin_epoch(run: ClassifierRun, epoch: int) -> None:
+    """Seed dropout, and put the network into training mode."""
+    torch.manual_seed((run.recipe.seed << 16) + epoch + (run.ranks.rank << 40))
+    train_mode(run.model, run.recipe.execution.freeze)
+
+
+def evaluate_run(run: ClassifierRun, feed: Feed, epoch: int, progress: Progress, rate: float) -> EpochRecord:
+    """Return the record of an epoch after evaluating its networks.
 
     Args:
-        loop: the parts of the run.
-        feed: where its batches come from.
+        run: after the epoch.
+        feed: its images.
         epoch: from 0.
-        progress: of an interrupted epoch.
-        random: each process's generator where it was interrupted; empty at the beginning of an epoch.
+        progress: of the whole epoch.
+        rate: of its last step.
     """
-    run, recipe, ranks = loop.run, loop.run.recipe, loop.run.ranks
-    torch.manual_seed((recipe.seed << 16) + epoch + (ranks.rank << 40))  # dropout
-    if random:
-        torch.set_rng_state(random[ranks.rank % len(random)])
-    train_mode(run.model, recipe.execution.freeze)
-    progress, rate = loop.train(epoch, progress)
+    recipe, ranks = run.recipe, run.ranks
     share_statistics(run)
     found: dict[Weights, Evaluation] = {}
     for name, network in run.networks.items():
@@ -39,8 +38,8 @@ def run_epoch(
         found[name] = evaluate_epoch(network, feed, recipe.preprocess, ranks)
     kept = max(found, key=lambda name: found[name].rank(recipe.eval_metric))  # the average where the two are equal
     evaluated, both = found[kept], len(found) > 1
-    batches = run.steps_per_epoch * recipe.execution.accumulate
-    loss, right, broken = ranks.sums([progress.loss, progress.right, len(feed.broken)])
+    batches = run.batches_per_epoch
+    loss, right, broken = ranks.sums([progress.loss, progress.sums[RIGHT], len(feed.broken)])
     images = batches * recipe.batch * ranks.count
     return EpochRecord(
         epoch=epoch + 1,
@@ -60,7 +59,7 @@ def run_epoch(
     )
 
 
-def share_statistics(run: Run) -> None:
+def share_statistics(run: ClassifierRun) -> None:
     """Bring the processes' batch-norm statistics together, where the recipe says how."""
     how, ranks = run.recipe.execution.dist_bn, run.ranks
     if how:

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from repghost.data.images.chosen_preprocess import require_square
 from repghost.data.images.preprocess import Preprocess
@@ -14,8 +14,6 @@ from repghost.errors import UsageError, option, unknown_value
 from repghost.network.spec import WIDTH_LIMIT, parse_width
 from repghost.training.recipe_parts import Augmentation, Execution, Optimization, Teaching, check_choices, check_ranges
 from repghost.untrusted import check_fields
-
-Weights = Literal["averaged", "raw"]  # of the two kinds that a run with an average has
 
 
 def rank(metric: str, top1: float, top5: float, loss: float) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from repghost.errors import UsageError, unknown_value
 
@@ -21,6 +21,7 @@ SOFT, HARD = KINDS = ("soft", "hard")  # of distillation
 ALPHA, TEMPERATURE = 0.5, 1.0  # of distillation, DeiT's defaults
 
 Pair = tuple[float, float]
+Weights = Literal["averaged", "raw"]  # of the two kinds that a run with an average has
 
 
 def check_ranges(owner: str, values: Any, ranges: Mapping[str, tuple[float, float]], whole: tuple[str, ...]) -> None:

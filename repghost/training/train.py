@@ -1,34 +1,36 @@
-"""Training from the first epoch to the last: every epoch is evaluated, and training can continue from every state.
+"""The training of a classifier, as a task of `repghost.training.core`.
 
 A run that is stopped and resumed takes the same random choices as one that was not: images and augmentation depend on
-(seed, epoch, place) alone, and the generator that dropout uses is in the state. The loop itself is in
-`repghost.training.loop`.
+(seed, epoch, place) alone, and the generator that dropout uses is in the state.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from repghost.checkpoints.checkpoint import load_model, write_checkpoint
 from repghost.data import ImageSet
-from repghost.errors import RepGhostError, UsageError, option
-from repghost.locks import locked
+from repghost.errors import UsageError, option
 from repghost.network.model import RepGhostNet
-from repghost.training.build import Run, start
-from repghost.training.epoch import run_epoch
-from repghost.training.feeds.base import Feed
+from repghost.training.build import ClassifierRun, start
+from repghost.training.classify import Classes
+from repghost.training.core.epochs import alone_in, run_epochs
+from repghost.training.core.hooks import StepRecord, TrainingStoppedError
+from repghost.training.core.loop import Intervals
+from repghost.training.core.progress import Progress
+from repghost.training.core.snapshot import Snapshot
+from repghost.training.core.task import BatchLoss
+from repghost.training.epoch import begin_epoch, evaluate_run
+from repghost.training.feeds.base import Batch, Feed
 from repghost.training.feeds.choose import class_names, held_out_indices, open_feed
-from repghost.training.follow.hooks import Hooks, StepRecord, TrainingStoppedError
-from repghost.training.loop import Loop
+from repghost.training.follow.hooks import Hooks
 from repghost.training.options import Options, Resume
 from repghost.training.recipe import Recipe
 from repghost.training.state.epoch_log import write_log
-from repghost.training.state.resuming import restore, snapshot, starting_state
-from repghost.training.state.state import EpochRecord, Progress, best_epoch, write_state
+from repghost.training.state.resuming import check_weights, starting_state
+from repghost.training.state.state import CLASSIFIER, EpochRecord, RunState, best_epoch, write_state
 
 __all__ = [
     "BEST_FILE",
@@ -84,7 +86,7 @@ def train(
     hooks, options = hooks or Hooks(), options or Options()
     ranks = options.ranks
     classes = class_names(dataset, options.num_classes)
-    starting_state(recipe, classes, folder / STATE_FILE, options.resume)  # what is refused is refused at once
+    starting_state(recipe, classes, folder / STATE_FILE, options.resume, CLASSIFIER)  # refused at once
     feed = open_feed(recipe, dataset, validation, len(classes), hooks, options)
     steps = feed.batches_per_epoch // recipe.execution.accumulate
     if not steps:
@@ -93,85 +95,98 @@ def train(
             f"{recipe.execution.accumulate}; lower {option('batch')}."
         )
     weights = None if options.weights is None else options.weights.ordered(classes)
-    with locked(folder) if ranks.first else nullcontext():
-        ranks.wait()
+    with alone_in(folder, ranks):
         run = start(recipe, len(classes), steps, ranks, weights)
-        return _train(run, classes, feed, folder, hooks, options)
-
-
-def _train(run: Run, classes: tuple[str, ...], feed: Feed, folder: Path, hooks: Hooks, options: Options) -> TrainResult:
-    """Train in a folder that no other process writes: from the state that lies in it now, or from the beginning."""
-    recipe, ranks = run.recipe, run.ranks
-    state = starting_state(recipe, classes, folder / STATE_FILE, options.resume)
-    saved = _Saved(run, folder, classes, [])
-    progress, random = Progress(), tuple[torch.Tensor, ...]()
-    if state is not None:
-        restore(run, state)
-        if not 0 <= state.progress.batches <= feed.batches_per_epoch:
-            raise UsageError(
-                f"the state was written after {state.progress.batches} batches of an epoch, which has "
-                f"{feed.batches_per_epoch} here; give the set of pictures that the run began with."
-            )
-        saved.history.extend(state.history)
-        progress, random = state.progress, state.random if state.progress.batches else ()
-    steps = feed.batches_per_epoch // recipe.execution.accumulate
-    hooks.begin(run.epochs, steps * recipe.execution.accumulate * recipe.batch * ranks.count)
-    loop = Loop(run, feed, hooks, options, saved.write)
-    for epoch in range(len(saved.history), run.epochs):
-        record = run_epoch(loop, feed, epoch, progress, random)
-        progress, random = Progress(), ()
-        saved.finish_epoch(record)
-        hooks.epoch(record)
-        ranks.wait()
-    result = _result(run, saved.history, feed, folder)
-    hooks.end(result.model, result.history)
-    return result
+        lesson = Classes(run, feed, options.loss or run.loss, recipe.execution.channels_last)
+        task = _Training(lesson, classes, feed, folder, hooks, options.resume, [])
+        run_epochs(task, hooks, Intervals(options.state_interval, options.log_interval))
+        result = _result(run, task.history, feed, folder)
+        hooks.end(result.model, result.history)
+        return result
 
 
 @dataclass(frozen=True, eq=False)
-class _Saved:
-    """What of a run is on disk; the first process writes, each file whole or not at all."""
+class _Training:
+    """The `Task`; the first process writes, each file whole or not at all."""
 
-    run: Run
-    folder: Path
+    lesson: Classes
     classes: tuple[str, ...]
+    feed: Feed
+    folder: Path
+    hooks: Hooks
+    resume: Resume
     history: list[EpochRecord]
+    draws = True
 
-    def write(self, progress: Progress) -> None:
-        """Write the state between two steps; every process takes part."""
-        self._refuse_broken_weights(len(self.history) + 1)
-        random = tuple(self.run.ranks.gather(torch.get_rng_state()))
-        if self.run.ranks.first:
-            write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, progress, random))
+    @property
+    def run(self) -> ClassifierRun:
+        """What learns."""
+        run = self.lesson.run
+        assert isinstance(run, ClassifierRun)
+        return run
 
-    def finish_epoch(self, record: EpochRecord) -> None:
-        """Write the best weights before the state that says the epoch is done, and the log after it."""
-        self._refuse_broken_weights(record.epoch)
-        metric = self.run.recipe.eval_metric
-        best = record.better_than(best_epoch(self.history, metric), metric)
+    @property
+    def done(self) -> int:
+        """Epochs in the history."""
+        return len(self.history)
+
+    def batches(self, epoch: int, done: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch."""
+        return self.lesson.batches(epoch, done)
+
+    def loss(self, batch: Batch, epoch: int, number: int) -> BatchLoss:
+        """Return the loss of a batch."""
+        return self.lesson.loss(batch, epoch, number)
+
+    def resumed(self) -> RunState[Recipe, EpochRecord] | None:
+        """Return the state that lies in the folder now."""
+        state = starting_state(self.run.recipe, self.classes, self.folder / STATE_FILE, self.resume, CLASSIFIER)
+        if state is not None:
+            check_weights((record.weights for record in state.history), self.run)
+            self.history.extend(state.history)
+        return state
+
+    def begin(self, progress: Progress) -> None:
+        """Say how long the run is."""
+        run = self.run
+        self.hooks.begin(run.epochs, run.batches_per_epoch * run.recipe.batch * run.ranks.count)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Seed dropout, and put the network into training mode."""
+        begin_epoch(self.run, epoch)
+
+    def evaluate(self, epoch: int, progress: Progress, rate: float) -> EpochRecord:
+        """Return the record of an epoch."""
+        return evaluate_run(self.run, self.feed, epoch, progress, rate)
+
+    def keep(self, record: EpochRecord) -> None:
+        """Write the best weights before the state that says the epoch is done."""
+        recipe = self.run.recipe
+        best = record.better_than(best_epoch(self.history, recipe.eval_metric), recipe.eval_metric)
         self.history.append(record)
-        if not self.run.ranks.first:
-            return
-        if best:
+        if best and self.run.ranks.first:
             metadata = {"epoch": record.epoch, "held_out_top1": record.held_out_top1, "weights": record.weights}
-            preprocess = self.run.recipe.preprocess.to_dict()
             network = self.run.networks[record.weights]
-            write_checkpoint(self.folder / BEST_FILE, network, preprocess, self.classes, metadata)
-        write_state(self.folder / STATE_FILE, snapshot(self.run, self.classes, self.history, Progress(), ()))
-        write_log(self.folder, self.history)
+            write_checkpoint(self.folder / BEST_FILE, network, recipe.preprocess.to_dict(), self.classes, metadata)
 
-    def _refuse_broken_weights(self, epoch: int) -> None:
-        """Raise before a state is overwritten by weights that are no numbers; every process has the same ones."""
-        norms = torch._foreach_norm([weights.detach() for weights in self.run.model.parameters()], torch.inf)
-        if not torch.isfinite(torch.stack(norms)).all():
-            raise RepGhostError(
-                f"the weights are no longer numbers in epoch {epoch}; the last state in {self.folder} is kept as it "
-                f"was. Lower {option('learning_rate')}, or set {option('clip_grad', 1.0)}, in a run of its own "
-                f"({option('pretrained', self.folder / BEST_FILE)} begins with the best weights so far)."
-            )
+    def write(self, snapshot: Snapshot) -> None:
+        """Write the state."""
+        history = tuple(self.history)
+        state = RunState(recipe=self.run.recipe, classes=self.classes, history=history, **snapshot.parts())
+        write_state(self.folder / STATE_FILE, state)
+
+    def tell(self, record: EpochRecord) -> None:
+        """Write the log."""
+        if self.run.ranks.first:
+            write_log(self.folder, self.history)
+        self.hooks.epoch(record)
+
+    def advice(self) -> str:
+        """Name the best weights so far."""
+        return f" ({option('pretrained', self.folder / BEST_FILE)} begins with the best weights so far)"
 
 
-def _result(run: Run, history: list[EpochRecord], feed: Feed, folder: Path) -> TrainResult:
+def _result(run: ClassifierRun, history: list[EpochRecord], feed: Feed, folder: Path) -> TrainResult:
     """Return the last or the best network, with the better weights of its epoch."""
     kept, model = history[-1], run.networks[history[-1].weights]
     best = best_epoch(history, run.recipe.eval_metric)

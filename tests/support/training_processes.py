@@ -11,11 +11,11 @@ import torch
 from repghost.data import open_dataset
 from repghost.distributed.ranks import Ranks, join
 from repghost.training.build import start
+from repghost.training.classify import Classes
+from repghost.training.core.loop import Loop
 from repghost.training.epoch import share_statistics
 from repghost.training.feeds.choose import open_feed
 from repghost.training.follow.hooks import Hooks
-from repghost.training.loop import Loop
-from repghost.training.losses import recipe_loss
 from repghost.training.options import Loading
 from repghost.training.train import Options
 from tests.support.training_sets import made_set, tiny_recipe
@@ -29,15 +29,14 @@ def gradients(ranks: Ranks, batch: int, folder: Path) -> None:
     recipe, options = tiny_recipe(batch=batch, **EXACT), Options(Loading(workers=0))
     feed = open_feed(recipe, made_set(), made_set(10), 3, Hooks(), replace(options, ranks=ranks))
     run = start(recipe, 3, 1, ranks)
-    loop = Loop(run, feed, Hooks(), options, lambda progress: None)
+    loop = Loop(Classes(run, feed, run.loss))
     found: dict[str, torch.Tensor] = {}
 
     def keep(epoch: int, step: int) -> None:
         found.update({name: p.grad.clone() for name, p in run.model.named_parameters() if p.grad is not None})
 
-    object.__setattr__(run, "update", keep)  # in place of the step of the optimizer
-    inputs, _, targets = next(feed.batches(0, 0))
-    loop.learn(inputs, targets, recipe_loss(recipe), 0, 0)
+    run.update = keep  # type: ignore[method-assign]  # in place of the step of the optimizer
+    loop.learn(next(feed.batches(0, 0)), 0, 0)
     if ranks.first:
         torch.save(found, folder / f"gradients-{ranks.count}.pt")
 

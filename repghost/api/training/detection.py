@@ -23,12 +23,14 @@ from repghost.detection.detector import fuse_detector
 from repghost.detection.evaluate import evaluate
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.state import DetectionEpoch
-from repghost.detection.train import MODEL_FILE, DetectionHooks, DetectionOptions, DetectionStoppedError, train
+from repghost.detection.train import MODEL_FILE, DetectionHooks, train
 from repghost.distributed.ranks import TIMEOUT, Ranks, join
 from repghost.errors import UsageError, option, unknown_value
 from repghost.files import write_bytes_atomically
 from repghost.network.spec import parse_width
-from repghost.training.options import Resume
+from repghost.training.core.epochs import RESUMES
+from repghost.training.core.hooks import StepRecord, TrainingStoppedError
+from repghost.training.options import Loading, Options, Resume
 from repghost.training.suit import few_steps
 from repghost.training.transfer import Start, read_start
 
@@ -36,7 +38,6 @@ OUTPUT, WORKERS, BROKEN_LIMIT = "runs/detect", 4, 50
 EXPORTERS = {"pyramid": exporters.export_pyramid, "detector": exporters.export_detector}
 HEADS = "heads"  # the part of ssdlite that is written
 MOST_RESAMPLES = 100_000
-RESUMES = ("new", "continue", "auto")
 
 
 def train_detector(
@@ -147,13 +148,12 @@ def train_detector(
         weights = None if pretrained is None else read_start(str(pretrained), recipe.width)
         tell = Told(say if ranks.first else silent)
         tell(*_notes(recipe, images, validation, weights, ranks))
-        beside = DetectionOptions(resume, weights, ranks, workers, broken_limit)
+        loading = Loading(workers, broken_limit=broken_limit)
+        beside = Options(loading, weights=weights, resume=resume, ranks=ranks)
         if on_begin is not None:
             on_begin(recipe.epochs)
-        with interruptible(DetectionStoppedError, output) as should_stop:
-            hooks = DetectionHooks(
-                on_step or DetectionHooks.step, on_epoch or DetectionHooks.epoch, should_stop
-            ) if ranks.first else DetectionHooks(should_stop=should_stop)  # fmt: skip
+        with interruptible(TrainingStoppedError, output) as should_stop:
+            hooks = _hooks(on_step, on_epoch, should_stop) if ranks.first else DetectionHooks(should_stop=should_stop)
             made, history = train(recipe, images, Path(output), hooks, validation, beside)
     return TrainedDetector(made, Path(output) / MODEL_FILE, history, tuple(tell.notes))
 
@@ -272,6 +272,20 @@ def _notes(
     steps = recipe.epochs * (len(images.trainable()) // (recipe.batch * ranks.count))
     said = (*(weights.notes if weights else ()), *(validation.notes if validation else ()))
     return (few_steps(steps, recipe.warmup_steps), *said)
+
+
+def _hooks(
+    on_step: Callable[[int, int, int, float, float], None] | None,
+    on_epoch: Callable[[DetectionEpoch], None] | None,
+    should_stop: Callable[[], bool],
+) -> DetectionHooks:
+    """Return the hooks of a run; see `train_detector`."""
+
+    def step(record: StepRecord) -> None:
+        if on_step is not None:
+            on_step(record.epoch, record.batch, record.batches, record.loss, record.rate)
+
+    return DetectionHooks(step, should_stop, on_epoch or DetectionHooks.epoch)
 
 
 @contextmanager

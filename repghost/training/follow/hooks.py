@@ -5,46 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from repghost.errors import RepGhostError
 from repghost.network.model import RepGhostNet
+from repghost.training.core.hooks import StepHooks, StepRecord, TrainingStoppedError
 from repghost.training.state.state import EpochRecord
 
-
-class TrainingStoppedError(RepGhostError):
-    """Training was asked to stop; everything up to the last step is in the state file."""
+__all__ = ["Hooks", "StepRecord", "TrainingStoppedError", "joined"]
 
 
 @dataclass(frozen=True)
-class StepRecord:
-    """The result of one training step."""
-
-    epoch: int  # from 0
-    images: int  # of all processes
-    loss: float  # of this process
-    rate: float
-    top1: float  # of the epoch so far, of this process
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """Functions that a training run calls; the defaults do nothing.
+class Hooks(StepHooks):
+    """Functions that a training run calls beside those of its loop; the defaults do nothing.
 
     Attributes:
         preparing: wraps the loop that decodes images once, where a recipe keeps them in memory.
         begin: gets the number of epochs and of images per epoch, all processes together.
-        step: gets the record of each batch.
         epoch: gets the record of each epoch, after its state was written.
         end: gets the network that is kept, in eval mode, and all records, once the last epoch is done or a finished run
             was resumed; every process calls it.
-        should_stop: is asked before each step of the optimizer; true ends the run with a state to go on from.
     """
 
     preparing: Callable[[Iterable[int]], Iterable[int]] = iter
     begin: Callable[[int, int], None] = lambda epochs, images_per_epoch: None
-    step: Callable[[StepRecord], None] = lambda record: None
     epoch: Callable[[EpochRecord], None] = lambda record: None
     end: Callable[[RepGhostNet, Sequence[EpochRecord]], None] = lambda model, history: None
-    should_stop: Callable[[], bool] = lambda: False
 
 
 def joined(*every: Hooks) -> Hooks:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-import torch
 
-from repghost.checkpoints.state_file import read_values, weights_in, write_values
+from repghost.checkpoints.state_file import read_values, write_values
 from repghost.errors import UsageError, option
-from repghost.training.recipe import Recipe, Weights, rank
+from repghost.training.core.progress import Progress
+from repghost.training.core.snapshot import Snapshot, parts_in
+from repghost.training.recipe import Recipe, rank
+from repghost.training.recipe_parts import Weights
 from repghost.untrusted import parse_json
+
+__all__ = ["VERSION", "EpochRecord", "Progress", "RunState", "StateForm", "best_epoch", "read_state", "write_state"]
 
 TEXT_LIMIT = 16 << 20  # bytes of JSON; 10,000 epochs take 4 million
 VERSION = 3
@@ -49,29 +53,73 @@ class EpochRecord:
         return other is None or self.rank(metric) > other.rank(metric)
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far an unfinished epoch has come, over all processes."""
+class AnyRecipe(Protocol):
+    """What decides a run, as JSON values by name."""
 
-    batches: int = 0  # of each process
-    loss: float = 0.0  # sum over the steps of one process
-    right: int = 0
-    seconds: float = 0.0
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values."""
+        ...
 
 
-@dataclass(frozen=True)
-class RunState:
-    """Everything a resumed run needs, between two steps."""
+Q = TypeVar("Q", bound=AnyRecipe)
+E = TypeVar("E")
 
-    recipe: Recipe
+
+@dataclass(frozen=True, kw_only=True)
+class RunState(Snapshot, Generic[Q, E]):
+    """Everything a resumed run needs, between two steps: a snapshot, and what it belongs to."""
+
+    recipe: Q
     classes: tuple[str, ...]
-    history: tuple[EpochRecord, ...]
-    progress: Progress
-    model: Mapping[str, torch.Tensor]
-    average: Mapping[str, torch.Tensor]  # empty without one
-    optimizer: dict[str, Any]
-    scaler: dict[str, Any]
-    random: tuple[torch.Tensor, ...]  # the generator of each process, empty between epochs
+    history: tuple[E, ...]
+
+
+@dataclass(frozen=True)
+class StateForm(Generic[Q, E]):
+    """The state of one kind of training as a file.
+
+    Attributes:
+        version: of the form.
+        what: what messages call it.
+        recipe: reads the recipe's values.
+        record: the class of an epoch's record.
+    """
+
+    version: int
+    what: str
+    recipe: Callable[[Mapping[str, Any]], Q]
+    record: type[E]
+
+    def write(self, path: Path, state: RunState[Q, E]) -> None:
+        """Write the state whole or not at all."""
+        values = {
+            "recipe": json.dumps(state.recipe.to_dict()),
+            "classes": json.dumps(state.classes),
+            "history": json.dumps([dataclasses.asdict(record) for record in state.history]),  # type: ignore[call-overload]
+        }
+        write_values(path, self.version, {**values, **state.values()})
+
+    def read(self, path: Path) -> RunState[Q, E]:
+        """Read a state that `write` wrote.
+
+        Raises:
+            UsageError: when there is none, or the file is something else.
+        """
+        if not path.is_file():
+            raise UsageError(f"{path}: no training state to resume from; leave {option('resume')} out to start a run.")
+        return read_values(path, self.version, self.what, self._state)
+
+    def _state(self, values: Mapping[str, Any]) -> RunState[Q, E]:
+        return RunState(
+            recipe=self.recipe(parse_json(values["recipe"], "its recipe")),
+            classes=msgspec.convert(parse_json(values["classes"], "its classes", TEXT_LIMIT), tuple[str, ...]),
+            history=tuple(msgspec.convert(_losses(values["history"]), list[self.record])),  # type: ignore[name-defined]
+            **parts_in(values),
+        )
+
+
+CLASSIFIER = StateForm(VERSION, "a training state", Recipe.from_dict, EpochRecord)
+ClassifierState = RunState[Recipe, EpochRecord]
 
 
 def best_epoch(history: Sequence[EpochRecord], metric: str) -> EpochRecord | None:
@@ -83,45 +131,18 @@ def best_epoch(history: Sequence[EpochRecord], metric: str) -> EpochRecord | Non
     return best
 
 
-def write_state(path: Path, state: RunState) -> None:
-    """Write the state whole or not at all."""
-    values = {
-        "recipe": json.dumps(state.recipe.to_dict()),
-        "classes": json.dumps(state.classes),
-        "history": json.dumps([dataclasses.asdict(record) for record in state.history]),
-        "progress": json.dumps(dataclasses.asdict(state.progress)),
-        "model": dict(state.model),
-        "average": dict(state.average),
-        "optimizer": state.optimizer,
-        "scaler": state.scaler,
-        "random": list(state.random),
-    }
-    write_values(path, VERSION, values)
+def write_state(path: Path, state: ClassifierState) -> None:
+    """Write the state of a classifier's training whole or not at all."""
+    CLASSIFIER.write(path, state)
 
 
-def read_state(path: Path) -> RunState:
+def read_state(path: Path) -> ClassifierState:
     """Read a state that `write_state` wrote.
 
     Raises:
         UsageError: when there is none, or the file is something else.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: no training state to resume from; leave {option('resume')} out to start a run.")
-    return read_values(path, VERSION, "a training state", _state)
-
-
-def _state(values: Mapping[str, Any]) -> RunState:
-    return RunState(
-        recipe=Recipe.from_dict(parse_json(values["recipe"], "its recipe")),
-        classes=msgspec.convert(parse_json(values["classes"], "its classes", TEXT_LIMIT), tuple[str, ...]),
-        history=msgspec.convert(_losses(values["history"]), tuple[EpochRecord, ...]),
-        progress=msgspec.convert(parse_json(values["progress"], "its progress"), Progress),
-        model=weights_in(values, "model"),
-        average=weights_in(values, "average"),
-        optimizer=values["optimizer"],
-        scaler=values["scaler"],
-        random=tuple(torch.Generator().set_state(state).get_state() for state in values["random"]),
-    )
+    return CLASSIFIER.read(path)
 
 
 def _losses(text: str) -> Any:

@@ -60,7 +60,7 @@ def replaced(old: str, new: str) -> Edit:
     [
         ("compile/report/run_page.py", changed, True),
         ("compile/deploy/probe.py", changed, True),
-        ("repghost/training/loop.py", changed, True),
+        ("repghost/training/core/loop.py", changed, True),
         ("compile/schedules/int8/gemm.py", reworded, True),
         ("compile/schedules/int8/gemm.py", changed, False),
         ("compile/schedules/int8/gemm.py", replaced("def int8_panels", "def other_panels"), False),

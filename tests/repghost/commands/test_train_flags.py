@@ -19,11 +19,12 @@ from repghost.commands.training.train import command
 from repghost.data.formats.arrays import ArraySet
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, options_spelled
-from repghost.training.build import Run, start
+from repghost.training.build import ClassifierRun, start
+from repghost.training.classify import Classes
+from repghost.training.core.loop import Loop
 from repghost.training.feeds.choose import open_feed
 from repghost.training.feeds.loader import LoaderFeed
 from repghost.training.follow.hooks import Hooks
-from repghost.training.loop import Loop
 from repghost.training.losses import distilled, recipe_loss
 from repghost.training.options import Loading, Options
 from repghost.training.recipe import Recipe, get_recipe
@@ -46,7 +47,7 @@ def recipe_of(arguments: str, recipe: str = "imagenet") -> Recipe:
         return recipe_with(recipe, given)
 
 
-def built(arguments: str) -> Run:
+def built(arguments: str) -> ClassifierRun:
     return start(recipe_of(f"--width 0.25 {arguments}"), 10, 4, Ranks())
 
 
@@ -104,7 +105,7 @@ def moved(arguments: str, look: Any = None) -> Any:
     return [float(p.detach().double().sum()) for p in run.model.parameters()] if look is None else look(run)
 
 
-def average(run: Run) -> Any:
+def average(run: ClassifierRun) -> Any:
     """Return a layer of the averaged weights."""
     return run.networks["averaged"].conv_stem.weight.tolist()
 
@@ -137,9 +138,8 @@ def logits(arguments: str) -> torch.Tensor:
 def learned_from_one_batch(arguments: str) -> bool:
     run = built(arguments)
     before = run.model.conv_head.weight.clone()
-    loop = Loop(run, feed_of(arguments), Hooks(), Options(), lambda progress: None)
     run.set_rate(1, 0)
-    loop.learn(INPUTS, torch.arange(4), recipe_loss(run.recipe), 1, 0)
+    Loop(Classes(run, feed_of(arguments), run.loss)).learn((INPUTS, torch.arange(4), torch.arange(4)), 1, 0)
     return not torch.equal(before, run.model.conv_head.weight)
 
 

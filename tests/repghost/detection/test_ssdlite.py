@@ -28,11 +28,13 @@ from repghost.detection.feed import DetectionFeed
 from repghost.detection.graph import graph_of_detector
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.ssdlite import SSDLite, box_rule, fit, fuse_ssdlite, prepare
-from repghost.detection.train import DetectionHooks, DetectionOptions, DetectionStoppedError, build, train
+from repghost.detection.train import DetectionHooks, build, train
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
 from repghost.graph.run import run_float
 from repghost.graph.shapes import shapes_of
+from repghost.training.core.hooks import TrainingStoppedError
+from repghost.training.options import Loading, Options
 from tests.support.drawn import draw
 
 SIZE = 64
@@ -175,9 +177,9 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(coco: Path, tmp
     dataset = open_coco(coco, "train", masks=False)
     asked: list[None] = []
     hooks = DetectionHooks(should_stop=lambda: asked.append(None) or len(asked) > 2)  # type: ignore[func-returns-value]
-    with pytest.raises(DetectionStoppedError):
+    with pytest.raises(TrainingStoppedError):
         train(RECIPE, dataset, tmp_path / "cut", hooks=hooks)
-    cut, _ = train(RECIPE, dataset, tmp_path / "cut", options=DetectionOptions(resume="continue"))
+    cut, _ = train(RECIPE, dataset, tmp_path / "cut", options=Options(Loading(0), resume="continue"))
     whole, _ = train(RECIPE, dataset, tmp_path / "whole")
     again = cut.model.state_dict()
     assert all(torch.equal(value, again[name]) for name, value in whole.model.state_dict().items())

@@ -12,8 +12,10 @@ from repghost.cli import cli
 from repghost.detection.checkpoint import read_detector
 from repghost.detection.coco import open_coco
 from repghost.detection.recipe import DetectionRecipe
-from repghost.detection.train import DetectionHooks, DetectionOptions, DetectionStoppedError, build, train
+from repghost.detection.train import DetectionHooks, build, train
 from repghost.errors import RepGhostError, UsageError
+from repghost.training.core.hooks import TrainingStoppedError
+from repghost.training.options import Loading, Options
 from repghost.training.transfer import Start
 from tests.support.drawn import draw
 from tests.support.networks import network
@@ -50,9 +52,9 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
     dataset = open_coco(folder, "train", masks=False)
     asked: list[None] = []
     hooks = DetectionHooks(should_stop=lambda: asked.append(None) or len(asked) > steps)  # type: ignore[func-returns-value]
-    with pytest.raises(DetectionStoppedError):
+    with pytest.raises(TrainingStoppedError):
         train(RECIPE, dataset, tmp_path / "cut", hooks=hooks)
-    _, history = train(RECIPE, dataset, tmp_path / "cut", options=DetectionOptions(resume="continue"))
+    _, history = train(RECIPE, dataset, tmp_path / "cut", options=Options(Loading(0), resume="continue"))
     assert len(history) == 2
     actual = weights(tmp_path / "cut")
     assert all(torch.equal(value, actual[name]) for name, value in whole.items())
@@ -62,15 +64,15 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
 def test_another_recipe_or_a_finished_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     dataset, run = open_coco(folder, "train", masks=False), tmp_path / "run"
     with pytest.raises(UsageError, match="no training state"):
-        train(RECIPE, dataset, run, options=DetectionOptions(resume="continue"))
+        train(RECIPE, dataset, run, options=Options(Loading(0), resume="continue"))
     train(DetectionRecipe(**{**RECIPE.to_dict(), "epochs": 1}), dataset, run)
-    with pytest.raises(UsageError, match="a run is here"):
+    with pytest.raises(UsageError, match="exists; give resume"):
         train(RECIPE, dataset, run)
-    with pytest.raises(UsageError, match="epochs 1 -> 2"):
-        train(RECIPE, dataset, run, options=DetectionOptions(resume="auto"))
+    with pytest.raises(UsageError, match="other values of epochs"):
+        train(RECIPE, dataset, run, options=Options(Loading(0), resume="auto"))
     (run / "state.pt").write_bytes(b"no state")
     with pytest.raises(UsageError, match="not a state"):
-        train(RECIPE, dataset, run, options=DetectionOptions(resume="auto"))
+        train(RECIPE, dataset, run, options=Options(Loading(0), resume="auto"))
 
 
 @pytest.mark.slow
@@ -80,10 +82,10 @@ def test_broken_images_are_skipped_up_to_a_limit(limit: int, works: bool, folder
     dataset = open_coco(folder, "train", masks=False)
     recipe = DetectionRecipe(**{**RECIPE.to_dict(), "epochs": 1})
     if works:
-        train(recipe, dataset, tmp_path / "run", options=DetectionOptions(broken_limit=limit))
+        train(recipe, dataset, tmp_path / "run", options=Options(Loading(0, broken_limit=limit)))
     else:
         with pytest.raises(RepGhostError, match=r"3\.png"):
-            train(recipe, dataset, tmp_path / "run", options=DetectionOptions(broken_limit=limit))
+            train(recipe, dataset, tmp_path / "run", options=Options(Loading(0, broken_limit=limit)))
 
 
 def test_too_few_images_for_a_step_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_weights_that_are_no_numbers_never_overwrite_the_last_state(tmp_path: Pa
 
     kept: list[bytes] = []
     hooks = Hooks(epoch=lambda record: kept.append((tmp_path / "state.pt").read_bytes()))
-    with pytest.raises(RepGhostError, match=r"no longer numbers in epoch 2; the last state .* is kept as it was"):
+    with pytest.raises(RepGhostError, match=r"no longer numbers in epoch 2; the last state is kept as it was"):
         train(tiny_recipe(epochs=3), made_set(), tmp_path, hooks, made_set(12), replace(FAST, loss=loss))
     assert (tmp_path / "state.pt").read_bytes() == kept[-1] and len(kept) == 1
     assert len(read_state(tmp_path / "state.pt").history) == 1

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from repghost.distributed.ranks import Ranks
-from repghost.training.build import FUSED, Run, start
+from repghost.training.build import FUSED, ClassifierRun, start
 from tests.support.tensors import differing
 from tests.support.training_sets import tiny_recipe
 
 INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def step(run: Run, number: int) -> None:
+def step(run: ClassifierRun, number: int) -> None:
     torch.manual_seed(number)
     loss = run.forward(INPUTS).square().sum()
     run.scaler.scale(loss).backward()

@@ -3,14 +3,14 @@ from __future__ import annotations
 import torch
 
 from repghost.distributed.ranks import Ranks
-from repghost.training.build import Run, start
+from repghost.training.build import ClassifierRun, start
 from tests.support.tensors import differing
 from tests.support.training_sets import tiny_recipe
 
 INPUTS = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def trained(**changes: object) -> Run:
+def trained(**changes: object) -> ClassifierRun:
     """One step, with dropout, and the maps that it keeps for the backward pass."""
     run = start(tiny_recipe(**changes), 3, 4, Ranks())
     torch.manual_seed(0)
@@ -23,7 +23,7 @@ def trained(**changes: object) -> Run:
 def test_gradient_checkpointing_changes_no_bit_and_keeps_less() -> None:
     kept = []
 
-    def kept_by(**changes: object) -> Run:
+    def kept_by(**changes: object) -> ClassifierRun:
         kept.append(0)
 
         def pack(tensor: torch.Tensor) -> torch.Tensor:

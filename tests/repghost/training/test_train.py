@@ -27,7 +27,15 @@ from repghost.training.options import Options
 from repghost.training.recipe import Recipe
 from repghost.training.result import evaluate, open_tested, train_command, write_trained
 from repghost.training.state.resuming import starting_state
-from repghost.training.state.state import EpochRecord, Progress, RunState, best_epoch, read_state, write_state
+from repghost.training.state.state import (
+    CLASSIFIER,
+    EpochRecord,
+    Progress,
+    RunState,
+    best_epoch,
+    read_state,
+    write_state,
+)
 from repghost.training.train import Hooks, TrainingStoppedError, TrainResult, held_out_indices, train
 from tests.support.tensors import differing
 from tests.support.training_recipe import RECIPE, made_set
@@ -119,10 +127,13 @@ def test_a_run_is_neither_overwritten_nor_mixed_up(finished: tuple[TrainResult, 
 def test_what_a_run_changed_by_itself_is_named_where_it_cannot_be_resumed(
     theirs: dict[str, Any], mine: dict[str, Any], words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    state = RunState(RECIPE.changed(**theirs), ("a",), (), Progress(), {}, {}, {}, {}, ())
-    write_state(tmp_path / "state.pt", state)
+    parts: dict[str, Any] = {"model": {}, "average": {}, "optimizer": {}, "scaler": {}, "random": ()}
+    changed = RECIPE.changed(**theirs)
+    write_state(
+        tmp_path / "state.pt", RunState(recipe=changed, classes=("a",), history=(), progress=Progress(), **parts)
+    )
     with pytest.raises(UsageError) as caught:
-        starting_state(RECIPE.changed(**mine), ("a",), tmp_path / "state.pt", "continue")
+        starting_state(RECIPE.changed(**mine), ("a",), tmp_path / "state.pt", "continue", CLASSIFIER)
     lines = str(caught.value).splitlines()
     assert all(word in str(caught.value) for word in words) and len(lines) == (1 if "seed" in theirs else 2)
 
@@ -145,7 +156,7 @@ def test_a_second_process_waits_and_finds_what_the_first_one_wrote(
     thread = threading.Thread(target=other, daemon=True)
     thread.start()
     assert is_held.wait(60)
-    monkeypatch.setattr("repghost.training.train.locked", partial(locked, say=tell))
+    monkeypatch.setattr("repghost.training.core.epochs.locked", partial(locked, say=tell))
     with pytest.raises(UsageError, match="resume='continue'"):
         train(RECIPE, made_set(), folder)
     thread.join(60)

@@ -1,0 +1,1 @@
+"""One training loop for classifiers, detectors and quantized networks; what differs between them is a `Task`."""
