@@ -24,7 +24,8 @@ WRITTEN = re.compile(r"(?<![\w-])--[a-z]")
 # Text about other programs, and commands to copy: what stands before the option in the same text.
 GIVEN = re.compile(r"-\S+|(--[\w-]+ ?)+")  # words that a program is given
 OF_PROGRAMS = re.compile(
-    r"repghost-run|(?<![\w.])repghost [a-z]+|trtexec|pip install|apt install|build\.sh|stronglyTyped|mnnconvert"
+    r"repghost-run|(?<![\w.])repghost [a-z]+|trtexec|pip install|apt install|(build|detect)\.sh|mnnconvert"
+    r"|stronglyTyped"
 )
 COMMAND_LINE = ("repghost.commands", "repghost.cli")
 OF_DATASETS = {"class_map", "split"}  # of repghost.open_dataset and of its `open`
@@ -54,7 +55,8 @@ def spelled_out(module: str) -> Iterator[str]:
 LIBRARY = sorted(
     name
     for name in TREES
-    if name.startswith(PACKAGES[:3]) and not name.startswith((*COMMAND_LINE, "compile.bench.peers"))
+    if name.startswith(PACKAGES[:3])
+    and not name.startswith((*COMMAND_LINE, "compile.bench.peers", "compile.tensorrt.scripts"))
 )
 
 

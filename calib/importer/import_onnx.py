@@ -32,47 +32,55 @@ LABELS = ("repghost.labels", "labels", "classes", "names")  # metadata keys that
 MAX_CLASSES = 100_000
 
 
-def import_onnx(content: bytes | str | Path, size: Pair | None = None) -> Imported:
+def import_onnx(content: bytes | str | Path, size: Pair | None = None, several: bool = False) -> Imported:
     """Return the graph of a float ONNX network.
 
     Args:
         content: the file or its bytes; data outside the file is read from its folder alone.
         size: height and width of the images, for a file that leaves them open.
+        several: whether it may have several results, maps [1, C, H, W] or vectors, in place of scores of classes.
 
     Raises:
         UsageError: when it cannot be read, or holds what a graph does not have: named, with what would work.
     """
     if isinstance(content, bytes):
-        return _imported(content, None, size)
+        return _imported(content, None, size, several)
     path = Path(content)
     try:
-        return _imported(read_bounded(path, MAX_FILE_BYTES), path.parent, size)
+        return _imported(read_bounded(path, MAX_FILE_BYTES), path.parent, size, several)
     except UsageError as error:
         raise UsageError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
 
 
-def _imported(data: bytes, folder: Path | None, size: Pair | None) -> Imported:
+def _imported(data: bytes, folder: Path | None, size: Pair | None, several: bool) -> Imported:
     model = parse_model(data)
     model, total = with_data_inside(model, folder, len(data))
     check_model(model, total, OPSETS, FOREIGN_TYPES, OF_ONNX_RUNTIME, infinite_limits=True)
     if size is not None:
         _set_size(model, size)
-    network = network_of(make_static(to_qdq(model)), HANDLERS)
+    network = network_of(make_static(to_qdq(model)), HANDLERS, several)
     image = _image(network)
     shape = _map_shape(image, network)
     walk = Walk(network, image, shape)
-    last = _walked(walk)
-    classes = _classes(walk, last)
-    if last.source not in walk.operators:
-        raise UsageError("the network computes nothing. Is it the right file?")
-    drafts, notes = simplified(tuple(walk.operators.values()), last.source, walk.maps)
-    graph = Graph(tuple(map(_checked, in_order(drafts))), shape[CHANNELS], (shape[ROWS], shape[COLUMNS]))
+    values = _walked(walk)
+    results = network.outputs if len(values) > 1 else ()
+    classes = 0 if results else _classes(walk, values[0])
+    for name, value in zip(network.outputs, values, strict=True):
+        _check_result(walk, name, value)
+    scales = [(walk.plain(value).source, scale) for value, scale in walk.scales]
+    drafts, notes = simplified(tuple(walk.operators.values()), tuple(value.source for value in values), walk.maps)
+    if len(set(drafts.outputs)) < len(drafts.outputs):
+        raise UsageError(f"two of the results {results} are the same numbers. Export each of them once.")
+    operators = tuple(map(_checked, in_order(drafts)))
+    named = drafts.outputs if results else ()
+    graph = Graph(operators, shape[CHANNELS], (shape[ROWS], shape[COLUMNS]), named)
     if image != channels_first(shape):
         notes = ("its images were [1, H, W, C], channels last; they are given channels first here", *notes)
     metadata = tuple((entry.key, entry.value) for entry in model.metadata_props)
     labels = _labels(dict(metadata), classes)
+    kept = {now: scale for name, scale in scales if (now := drafts.name_now(name)) in graph.names()}
     return Imported(graph, (shape[ROWS], shape[COLUMNS]), shape[CHANNELS], classes, labels, metadata,
-                    (*walk.notes, *notes))  # fmt: skip
+                    (*walk.notes, *notes), results, kept)  # fmt: skip
 
 
 def _set_size(model: onnx.ModelProto, size: Pair) -> None:
@@ -107,8 +115,8 @@ def _map_shape(image: View, network: Network) -> tuple[int, int, int]:
     return given if image == channels_first(given) else (third, first, second)
 
 
-def _walked(walk: Walk) -> Value:
-    """Make operators of all nodes and return the result."""
+def _walked(walk: Walk) -> list[Value]:
+    """Make operators of all nodes and return the results."""
     network = walk.network
     for node in network.nodes:
         if not any(name in walk.values for name in node.inputs):
@@ -123,15 +131,29 @@ def _walked(walk: Walk) -> Value:
             given = network.shapes.get(name)
             if given is not None and sizes(value.view) != given and node.operator != "Expand":
                 raise node.error(f"it makes {list(sizes(value.view))}, and the file says {list(given)}.")
-    return walk.plain(walk.values[network.output])
+    return [walk.plain(walk.values[name]) for name in network.outputs]
+
+
+def _check_result(walk: Walk, name: str, value: Value) -> None:
+    """Refuse a result that is no map or vector of its own."""
+    channels, rows, columns = shape = walk.shape(value)
+    views = [channels_first(shape), *(_vectors(channels, 2) if (rows, columns) == (1, 1) else ())]
+    if len(walk.network.outputs) > 1 and value.view not in views:
+        raise UsageError(
+            f"result {name!r} has shape {list(walk.network.shapes[name])}; maps [1, C, H, W] of one tensor and vectors "
+            "[1, C] are understood. Export it without moving pixels into channels."
+        )
+    if value.source not in walk.operators:
+        raise UsageError("the network computes nothing. Is it the right file?")
 
 
 def _classes(walk: Walk, last: Value) -> int:
     channels, rows, columns = walk.shape(last)
-    shape = walk.network.shapes[walk.network.output]
+    (output,) = walk.network.outputs
+    shape = walk.network.shapes[output]
     if (rows, columns) != (1, 1) or last.view not in _vectors(channels, len(shape)) or channels > MAX_CLASSES:
         raise UsageError(
-            f"output {walk.network.output!r} has shape {list(shape)}; one score for each of up to {MAX_CLASSES} "
+            f"output {output!r} has shape {list(shape)}; one score for each of up to {MAX_CLASSES} "
             "classes, [1, classes], is understood. Export it with its classifier."
         )
     return channels

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from repghost.graph.operators import Graph, Pair
 
@@ -19,6 +20,8 @@ class Imported:
         labels: the names of the classes, None when the file does not say.
         metadata: the texts that the file holds beside the network, by key.
         notes: what the user should know of what was changed, one sentence each.
+        results: the names of several results, as the file has them; () of scores of classes.
+        scales: symmetric ones of 8 bits by tensor of the graph, where the file was quantized.
     """
 
     graph: Graph
@@ -28,3 +31,5 @@ class Imported:
     labels: tuple[str, ...] | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    scales: Mapping[str, float] = field(default_factory=dict)

@@ -43,7 +43,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Network:
-    """A network of one image and one result.
+    """A network of one image.
 
     Attributes:
         nodes: in an order in which they can run; none computes something from constants alone.
@@ -51,7 +51,7 @@ class Network:
         origins: the stored tensor that each computed constant began as.
         shapes: of every tensor.
         input: the name of the image's tensor.
-        output: the name of the result.
+        outputs: the names of the results, mostly one.
         opset: of ONNX.
     """
 
@@ -60,16 +60,17 @@ class Network:
     origins: Mapping[str, str]
     shapes: Mapping[str, tuple[int, ...]]
     input: str
-    output: str
+    outputs: tuple[str, ...]
     opset: int
 
 
-def network_of(model: onnx.ModelProto, known: Collection[str]) -> Network:
+def network_of(model: onnx.ModelProto, known: Collection[str], several: bool = False) -> Network:
     """Return a model whose sizes are static as nodes and constants.
 
     Args:
         model: from `calib.importer.static_shapes.make_static`.
         known: the operators that are understood.
+        several: whether it may have several results.
 
     Raises:
         UsageError: when other operators are left, shapes do not fit together or are too large, or there are several
@@ -77,18 +78,20 @@ def network_of(model: onnx.ModelProto, known: Collection[str]) -> Network:
     """
     graph = model.graph
     given = _only([value.name for value in graph.input if value.name not in _stored(graph)], "inputs", "image")
-    result = _only([value.name for value in graph.output], "outputs", "result, the scores")
+    results = [value.name for value in graph.output]
+    if not several or not results:
+        _only(results, "outputs", "result, the scores")
     types = _types(model)
     folding = _Folding(model, types)
     nodes = [node for node in graph.node if not folding.takes(node)]
     refuse_unknown(nodes, known)
-    read = {result, *(name for node in nodes for name in node.input)}
+    read = {*results, *(name for node in nodes for name in node.input)}
     shapes = {name: _static_shape(name, kind) for name, kind in types.items() if name in read}
     shapes |= {name: value.shape for name, value in folding.constants.items()}
-    if not any(result in node.output for node in nodes):
-        raise UsageError(f"the result {result!r} does not depend on the image. Is it the right file?")
+    if missing := [name for name in results if not any(name in node.output for node in nodes)]:
+        raise UsageError(f"the result {missing[0]!r} does not depend on the image. Is it the right file?")
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    return Network(tuple(map(_node, nodes)), folding.constants, folding.origins, shapes, given, result, opset)
+    return Network(tuple(map(_node, nodes)), folding.constants, folding.origins, shapes, given, tuple(results), opset)
 
 
 def _stored(graph: onnx.GraphProto) -> set[str]:

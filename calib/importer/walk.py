@@ -55,7 +55,9 @@ class Walk:
             for name in node.inputs:
                 self.read_by.setdefault(name, set()).add(node.operator)
         self.notes: list[str] = []
-        self._names = {INPUT, LOGITS}  # every file that is written has tensors of these names
+        self.scales: list[tuple[Value, float]] = []  # of what a file quantizes, symmetric, in its order
+        # Every file that is written has tensors of these names.
+        self._names = {INPUT, LOGITS, *(map(plain_name, network.outputs) if len(network.outputs) > 1 else ())}
         self._beside = {""}
         self._functions: dict[tuple[str, tuple[Step, ...]], str] = {}
         self._shuffles: dict[tuple[str, int], str] = {}
@@ -224,7 +226,7 @@ class Walk:
         Files that are written have tensors like "conv.weight" and "conv.scale" beside "conv", so of "conv" and
         "conv.scale" the second one to come gets a number.
         """
-        plain = UNSAFE.sub("_", module_path(name)).strip("._")[:LONGEST_NAME] or "operator"
+        plain = plain_name(module_path(name)) or "operator"
         count, unique = 1, plain
         while unique in self._names or unique in self._beside or (_part_of(unique) in self._names):
             count += 1
@@ -232,6 +234,11 @@ class Walk:
         self._names.add(unique)
         self._beside.add(_part_of(unique))
         return unique
+
+
+def plain_name(name: str) -> str:
+    """Return a name of letters that every later stage takes."""
+    return UNSAFE.sub("_", name).strip("._")[:LONGEST_NAME]
 
 
 def _part_of(name: str) -> str:

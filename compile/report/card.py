@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from compile.report.gives import gives_text
 from compile.report.run_page import accuracy_lines
 from compile.targets.forms import model_file
 from repghost.sizes import sides, sides_text
@@ -94,7 +95,7 @@ def head_lines(
     """
     head = {
         "library_name": "repghost-deploy",
-        "pipeline_tag": "image-classification",
+        "pipeline_tag": _task(report.get("model", {})),
         "tags": ["repghostnet", *tags],
         **more,
         **_index(report),
@@ -102,18 +103,38 @@ def head_lines(
     return ["---", *[f"{key}: {json.dumps(value)}" for key, value in head.items()], "---", ""]
 
 
+def _task(model: Mapping[str, Any]) -> str:
+    """Return the task as hubs name it."""
+    if not model.get("results"):
+        return "image-classification"
+    return "object-detection" if model["detects"] else "image-feature-extraction"
+
+
 def _use(report: Mapping[str, Any], devices: str) -> list[str]:
     weights = report["weights"]
     return [
-        f"RepGhostNet ({PAPER}) with {report['model']['classes']} classes; {weights['kind']} weights "
-        f"({weights['source']}).",
+        f"RepGhostNet ({PAPER}) with {gives_text(report['model'])}; {weights['kind']} weights ({weights['source']}).",
         "",
         "## What it is for",
         "",
-        f"Image classification on devices: {devices}. It gives a score for each class of labels.txt to any picture, "
-        "also to one that shows none of them. It was judged on the pictures named below and says nothing about "
-        "others; check it on your own before decisions about people depend on it.",
+        *_purpose(report["model"], devices),
         "",
+    ]
+
+
+def _purpose(model: Mapping[str, Any], devices: str) -> list[str]:
+    if not model.get("results"):
+        what = (
+            "Image classification on devices",
+            "a score for each class of labels.txt to any picture, also to one that shows none of them",
+        )
+    elif model["detects"]:
+        what = "Object detection on devices", "the boxes of what it takes for objects of the classes of labels.txt"
+    else:
+        what = "Maps or vectors of pictures on devices", "the results that labels.txt names"
+    return [
+        f"{what[0]}: {devices}. It gives {what[1]}. It was judged on the pictures named below and says nothing about "
+        "others; check it on your own before decisions about people depend on it."
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from calib.settings.describe import describe_observers
 from compile.report.boards import JUDGED
+from compile.report.gives import gives_text
 from compile.targets.forms import model_file
 from repghost.sizes import sides_text
 from repghost.tables import make_table, markdown_lines
@@ -27,7 +28,7 @@ def render_report(report: Mapping[str, Any]) -> str:
     lines = [
         f"# {model['name']} at {size} pixels",
         "",
-        f"{model['classes']} classes, {weights['kind']} weights ({weights['source']}{note}).",
+        f"{gives_text(model)}, {weights['kind']} weights ({weights['source']}{note}).",
         "",
         "## Accuracy",
         "",

@@ -13,6 +13,7 @@ from calib.settings.describe import CALIBRATED
 from compile.bundle.manifest import MANIFEST
 from compile.report.boards import carry_over
 from compile.report.card import render_card
+from compile.report.gives import model_facts
 from compile.report.run_page import render_report
 from compile.stages.own_command import own_command
 from compile.stages.pack import TOOLS, quantization_config
@@ -65,7 +66,9 @@ def build_report(run: RunResult) -> dict[str, Any]:
         "format": REPORT[0],
         "version": REPORT[1],
         "folder": str(run.folder),
-        "model": {"name": subject.name, "classes": len(subject.labels)},
+        "model": model_facts(
+            subject.name, subject.labels, run.packed[0].build.info.get("outputs", ()), subject.detection is not None
+        ),
         "weights": dict(subject.weights),
         "preprocess": subject.preprocess.to_dict(),
         "quantization": {

@@ -20,6 +20,7 @@ from compile.storage.code_key import FUSED_NETWORK, code_digest
 from compile.storage.stage_cache import StageCache, versions
 from compile.subject.subject import FloatSubject, Images, Subject
 from compile.targets.precisions import FP32, INT8
+from compile.targets.table import HOST
 from repghost.errors import IntegrityError, as_command
 from repghost.evaluation.accuracy import accuracy, paired_difference, predict
 
@@ -72,7 +73,7 @@ def evaluate(subject: Subject, programs: Programs, builds: HostBuilds, cache: St
     """
     test = subject.test
     if test is None:
-        return _not_measured(subject.unmeasured, detects=subject.detection is not None)
+        return Evaluation(not_measured(subject, HOST))
     models = builds.loaded(subject)
     after, by, checked = _int8_predictions(models.get(INT8.name), programs.integer, test, builds.expected)
     record: dict[str, Any] = {
@@ -92,12 +93,17 @@ def evaluate(subject: Subject, programs: Programs, builds: HostBuilds, cache: St
     return Evaluation(record)
 
 
-def _not_measured(reason: str, detects: bool) -> Evaluation:
-    """Return the evaluation of a run without labelled images."""
-    command = as_command("compile", {"target": "host", "weights": "FILE", "data": "DIR"})
-    if detects:
+def not_measured(subject: Subject, target: str) -> dict[str, Any]:
+    """Return the accuracy record of a run without labelled images, with the command that would measure it.
+
+    Args:
+        subject: the network.
+        target: what it is compiled for.
+    """
+    command = as_command("compile", {"target": target, "weights": "FILE", "data": "DIR"})
+    if subject.detection is not None:
         command = as_command("detect-validate", {"data": "DIR", "split": "SPLIT"}) + " BUNDLE"
-    return Evaluation({"measured": False, "reason": reason, "command": command})
+    return {"measured": False, "reason": subject.unmeasured, "command": command}
 
 
 def _int8_predictions(

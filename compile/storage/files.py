@@ -16,7 +16,8 @@ from repghost.errors import IntegrityError, UsageError
 from repghost.files import temporary_folder, write_new_file
 from repghost.untrusted import read_bounded
 
-EXECUTABLE = frozenset({"repghost-run", "model.so", "model.dylib", "build.sh", "check.sh", "measure.sh"})
+EXECUTABLE = frozenset({"repghost-run", "model.so", "model.dylib", "build.sh", "check.sh", "detect.sh",
+                        "measure.sh"})  # fmt: skip
 FILE_LIMIT = 1 << 30  # bytes of one file
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")  # of a file in a flat folder
 DIGEST = re.compile(r"[0-9a-f]{64}")  # SHA-256

@@ -101,6 +101,7 @@ def _with_results(graph: QdqGraph, path: Path, name: str, request: SubjectReques
         test=None,
         unmeasured="it gives several results and no scores of classes",
         detection=None if rule is None else rule.to_dict(),
+        results=graph.outputs,
     )
 
 
@@ -116,6 +117,11 @@ def rule_of(graph: QdqGraph) -> BoxRule | None:
     wanted = [(1, channels, rows, columns) for rows, columns, channels in rule.shapes()]
     if [graph.shapes[name] for name in graph.outputs] != wanted:
         raise UsageError(f"metadata {DETECTION!r} does not fit the results of the file. Write the file again.")
+    if not graph.preprocess.squash or graph.preprocess.resize != graph.preprocess.size:
+        raise UsageError(
+            "boxes are given in the proportions of a photo, so a detector's pictures are resized as a whole: "
+            '"squash": true in its Preprocess, and "resize" equal to "size". Write the file again.'
+        )
     return rule
 
 

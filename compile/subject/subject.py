@@ -158,6 +158,7 @@ class QuantizedSubject(_NetworkAndImages):
 
     qdq: bytes
     quantization: Mapping[str, Any]  # what the file says of itself: "config" and "calibration"
+    results: tuple[str, ...] = ()  # the names of several results
 
 
 Subject: TypeAlias = FloatSubject | QuantizedSubject

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.stages.evaluate import float_predictions
+from compile.stages.evaluate import float_predictions, not_measured
 from compile.storage.code_key import code_digest
 from compile.storage.files import sha256
 from compile.storage.stage_cache import Files, StageCache, versions
-from compile.subject.subject import Images
-from repghost.errors import as_command
+from compile.subject.subject import FloatSubject, Images
+from compile.targets.table import JETSON
 from repghost.evaluation.accuracy import accuracy, paired_difference
 
 if TYPE_CHECKING:
@@ -31,10 +31,9 @@ def evaluate_int8(build: JetsonBuild, cache: StageCache) -> dict[str, Any]:
         cache: where predictions are kept.
     """
     subject = build.subject
-    if subject.test is None:
-        command = as_command("compile", {"target": "jetson", "weights": "FILE", "data": "DIR"})
-        return {"measured": False, "reason": subject.unmeasured, "command": command}
     test = subject.test
+    if test is None or not isinstance(subject, FloatSubject):
+        return not_measured(subject, JETSON.name)
     before = float_predictions(subject, test, cache)
     after = _predictions(build, test, cache)
     return {

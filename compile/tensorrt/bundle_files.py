@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from calib.qdq.writer import LABELS, MODEL, PREPROCESS
+from calib.qdq.writer import DETECTION, LABELS, MODEL, PREPROCESS
 from compile.storage.stage_cache import versions
+from compile.storage.strict_json import canonical_json
 from compile.subject.subject import Subject
 from compile.targets.table import JETSON
 from compile.tensorrt.jetson_build import JetsonBuild
@@ -17,6 +18,7 @@ from compile.tensorrt.network.placement import INT8
 from compile.tensorrt.readme import bundle_readme
 from compile.tensorrt.samples import sample_files
 from repghost.data.names.class_names import to_lines
+from repghost.detection import find_boxes
 from repghost.sizes import size_text
 
 SCRIPTS = Path(__file__).resolve().parent / "scripts"
@@ -25,6 +27,10 @@ SCRIPTS = Path(__file__).resolve().parent / "scripts"
 SCRIPT_NAMES = (
     "build.sh", "check.sh", "common.sh", "compare.awk", "layers.awk", "measure.awk", "measure.sh"
 )  # fmt: skip
+
+
+DETECTOR_SCRIPTS = ("detect.py", "detect.sh")
+RESULTS_FILE = "results.txt"  # a line for each of several results, in their order: name and how many numbers
 
 
 TOOLS = ("repghost-deploy", "torch", "numpy", "onnx")
@@ -36,6 +42,7 @@ def metadata_of(subject: Subject) -> dict[str, str]:
         MODEL: subject.name,
         PREPROCESS: json.dumps(subject.preprocess.to_dict()),
         LABELS: json.dumps(list(subject.labels)),
+        **({} if subject.detection is None else {DETECTION: json.dumps(dict(subject.detection), sort_keys=True)}),
     }
 
 
@@ -55,7 +62,22 @@ def bundle_files(build: JetsonBuild) -> dict[str, bytes]:
         "preprocess.json": (json.dumps(subject.preprocess.to_dict(), indent=2) + "\n").encode(),
         "settings.sh": _settings(build).encode(),
         "README.md": bundle_readme(build).encode(),
+        **_results(build),
     }
+
+
+def _results(build: JetsonBuild) -> dict[str, bytes]:
+    """Return what a bundle of several results holds besides: their list, and what finds a detector's boxes."""
+    outputs, detection = build.networks.outputs(), build.subject.detection
+    if not outputs:
+        return {}
+    lines = [f"{it['name']} {it['height'] * it['width'] * it['channels']}\n" for it in outputs]
+    found = {RESULTS_FILE: "".join(lines).encode()}
+    if detection is not None:
+        found |= {name: (SCRIPTS / name).read_bytes() for name in DETECTOR_SCRIPTS}
+        found["find_boxes.py"] = Path(find_boxes.__file__).read_bytes()
+        found["detection.json"] = canonical_json(dict(detection))
+    return found
 
 
 def _settings(build: JetsonBuild) -> str:
@@ -86,9 +108,11 @@ def bundle_sections(build: JetsonBuild, accuracy: dict[str, Any]) -> dict[str, A
     """
     subject, networks = build.subject, build.networks
     jetpack, (height, width, channels) = networks.jetpack, subject.preprocess.shape
-    kinds = networks.placement.layer_types()
+    kinds, outputs = networks.placement.layer_types(), networks.outputs()
     return {
         "abi": 0,  # no library, so no C interface
+        **({"outputs": outputs} if outputs else {}),
+        **({"detection": dict(subject.detection)} if outputs and subject.detection is not None else {}),
         "model": subject.facts,
         "target": {
             "name": JETSON.name,
@@ -106,7 +130,7 @@ def bundle_sections(build: JetsonBuild, accuracy: dict[str, Any]) -> dict[str, A
             "samples": len(build.samples),
             "tolerance": {kind: expected.tolerance for kind, expected in build.expected.items()},
         },
-        "classes": len(subject.labels),
+        "classes": build.numbers,
         "preprocess": subject.preprocess.to_dict(),
         "quantization": {**build.config, **vars(build.options)},
         "variants": [],

@@ -6,7 +6,7 @@ is verified, so that no program checks its own results.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -43,7 +43,7 @@ class TorchNetwork:
     def __init__(self, model: onnx.ModelProto, half: bool = False) -> None:
         self._nodes = list(model.graph.node)
         self._half = half
-        self._input, self._output = model.graph.input[0].name, model.graph.output[0].name
+        self._input, self._outputs = model.graph.input[0].name, [value.name for value in model.graph.output]
         self._constants = {
             tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).astype(np.float32))
             for tensor in model.graph.initializer
@@ -63,7 +63,7 @@ class TorchNetwork:
 
     @torch.no_grad()
     def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the logits, float32 [N, classes].
+        """Return the logits, float32 [N, classes]; the numbers of several results one behind the other.
 
         Args:
             images: float32 [N, C, H, W], normalized.
@@ -75,7 +75,7 @@ class TorchNetwork:
             for name in set(node.input) & set(tensors):
                 if last_reader[name] == index:
                     del tensors[name]
-        return tensors[self._output].numpy()
+        return together([tensors[name].numpy() for name in self._outputs])
 
     def _compute(self, node: onnx.NodeProto, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
         inputs = [self._value(name, tensors) for name in node.input]
@@ -124,6 +124,15 @@ def second_evaluator(content: bytes) -> tuple[str, Run]:
     return ONNX_RUNTIME, _one_by_one(_onnx_runtime(content))
 
 
+def together(results: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the logits, or the numbers of several results as a bundle gives them: one behind the other.
+
+    Args:
+        results: float32 [N, ...] each.
+    """
+    return np.concatenate([values.reshape(len(values), -1) for values in results], axis=1)
+
+
 def _one_by_one(run: Run) -> Run:
     return lambda images: np.concatenate([run(image[None]) for image in images])
 
@@ -136,7 +145,7 @@ def _onnx_runtime(content: bytes) -> Run:
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return lambda image: session.run(None, {INPUT: image})[0]
+    return lambda image: together(session.run(None, {INPUT: image}))
 
 
 def _reference(content: bytes) -> Run:
@@ -147,7 +156,7 @@ def _reference(content: bytes) -> Run:
     model.opset_import[0].version = max(REFERENCE_OPSET, model.opset_import[0].version)
     _pad_before_pools(model.graph)
     evaluator = ReferenceEvaluator(model)
-    return lambda image: np.asarray(evaluator.run(None, {INPUT: image})[0], np.float32)
+    return lambda image: together([np.asarray(it, np.float32) for it in evaluator.run(None, {INPUT: image})])
 
 
 def _pad_before_pools(graph: onnx.GraphProto) -> None:

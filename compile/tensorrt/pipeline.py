@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calib.importer.walk import plain_name
 from calib.settings.config_file import read_config
 from compile.bundle.manifest import Bundle, write_bundle
 from compile.stages.own_command import own_command
@@ -17,13 +19,14 @@ from compile.storage.stage_cache import StageCache
 from compile.subject.load import load_subject
 from compile.subject.request import Request
 from compile.subject.run_folder import MADE_OF, folder_of, hold_folder, made_of
-from compile.subject.subject import FloatSubject, RepGhostSubject, Subject
+from compile.subject.subject import FloatSubject, ImportedSubject, QuantizedSubject, RepGhostSubject, Subject
 from compile.targets.table import JETSON
 from compile.tensorrt.accuracy import evaluate_int8
 from compile.tensorrt.bundle_files import bundle_files, bundle_sections, metadata_of
 from compile.tensorrt.jetpack import JetPack, find_jetpack
 from compile.tensorrt.jetson_build import JetsonBuild
 from compile.tensorrt.network.calibrated import calibrate_network
+from compile.tensorrt.network.from_file import read_quantized
 from compile.tensorrt.network.networks import Networks, check_networks, make_networks
 from compile.tensorrt.network.placement import PlacementOptions
 from compile.tensorrt.network.writer import FileForm
@@ -32,13 +35,14 @@ from compile.tensorrt.samples import choose_samples, expect
 from compile.tensorrt.torch.build import FILE as TORCH_FILE
 from compile.tensorrt.torch.build import TORCH_TENSORRT, build_via_torch, check_builder
 from compile.tensorrt.verify import verify_engine_bundle
-from repghost.errors import AccuracyGateError, ToolMissingError, UsageError
+from repghost.errors import AccuracyGateError, ToolMissingError, UsageError, option
+from repghost.exporters.onnx_writer import RESULT
+from repghost.graph.operators import Graph
 from repghost.sizes import sides_text
 from repghost.terminal import shell_command
 
 if TYPE_CHECKING:
     from calib.settings.config import QuantConfig
-    from repghost.graph.operators import Graph
 
 POLICY = "tensorrt"
 
@@ -47,7 +51,7 @@ POLICY = "tensorrt"
 class _Run:
     """What every stage of a run may look at."""
 
-    subject: FloatSubject
+    subject: Subject
     config: QuantConfig
     jetpack: JetPack
     options: PlacementOptions
@@ -76,7 +80,7 @@ def run(request: Request, say: Callable[[str], None], given: Subject | None = No
 def _make(request: Request, this: _Run) -> dict[str, Any]:
     """Run the stages after the first."""
     subject, progress, folder = this.subject, this.progress, folder_of(request, this.subject)
-    networks = _calibrate(this, _fuse(this))
+    networks = _networks(this)
     build = _write(this, networks)
     with progress.stage("judge"):
         accuracy = evaluate_int8(build, this.cache)
@@ -88,7 +92,7 @@ def _make(request: Request, this: _Run) -> dict[str, Any]:
     if request.via == TORCH_TENSORRT:
         _build_here(build, folder / TORCH_FILE, progress)
     with progress.stage("report"):
-        made = build_report(folder, subject, bundle, verification)
+        made = build_report(folder, subject, bundle, build.calibration, verification)
         report = write_report(folder, {**made, MADE_OF: made_of(request, subject)})
         progress.note = str(folder / f"{JETSON.name}.md")
     _gate(request, accuracy)
@@ -102,7 +106,7 @@ def _load(request: Request, say: Callable[[str], None], given: Subject | None) -
     config = _config(request.config)
     progress, cache = Progress(say), StageCache(request.output / ".cache")
     with progress.stage("load"):
-        subject = _float_subject(given or load_subject(request))
+        subject = _fitting(given or load_subject(request), request)
         size = sides_text(subject.preprocess.size)
         progress.note = f"{subject.name}, {subject.weights['kind']} weights, {size} px, JetPack {jetpack.name}"
     for note in subject.notes:
@@ -122,9 +126,22 @@ def _config(path: Path | QuantConfig | None) -> QuantConfig:
     return config
 
 
-def _float_subject(subject: Subject) -> FloatSubject:
-    """Return weights and images; a file that is quantized already has no fp16 form."""
-    if not isinstance(subject, FloatSubject):
+def _fitting(subject: Subject, request: Request) -> Subject:
+    """Return the subject; a file that is quantized already, with scores of classes, has no fp16 form to compare with.
+
+    Raises:
+        UsageError: for such a file, and for several results where torch-tensorrt is asked for.
+    """
+    match subject:
+        case QuantizedSubject(results=results) | ImportedSubject(imported=Graph(results=results)):
+            several = bool(results)
+        case _:
+            several = False
+    if several and request.via == TORCH_TENSORRT:
+        raise UsageError(
+            f"{subject.name} gives several results, which {option('via', TORCH_TENSORRT)} does not take; leave it out."
+        )
+    if not several and not isinstance(subject, FloatSubject):
         source = subject.weights["source"]
         command = shell_command("repghost", "lint", source, "--for", "tensorrt")
         raise UsageError(
@@ -134,17 +151,36 @@ def _float_subject(subject: Subject) -> FloatSubject:
     return subject
 
 
-def _fuse(this: _Run) -> Graph:
+def _networks(this: _Run) -> Networks:
+    """Return the network with its scales and int8 layers, as int8 and as fp16 files are written from it."""
+    match this.subject:
+        case QuantizedSubject() as subject:
+            return _as_quantized(this, subject)
+        case FloatSubject() as subject:
+            return _calibrate(this, subject, _fuse(this, subject))
+
+
+def _as_quantized(this: _Run, subject: QuantizedSubject) -> Networks:
+    """Return the network of a quantized file, by its own scales."""
+    with this.progress.stage("read"):
+        found = read_quantized(subject.qdq)
+        this.progress.note = f"{len(found.results)} results; scales of the file, symmetric"
+    graph, size = found.calibrated.graph, subject.preprocess.size
+    names = tuple(map(plain_name, found.results))
+    return make_networks(graph, found.calibrated, this.jetpack, this.options, size, subject.name, names)
+
+
+def _fuse(this: _Run, subject: FloatSubject) -> Graph:
     """Return the graph of the fused network."""
     with this.progress.stage("fuse"):
-        graph = this.subject.graph
+        graph = subject.graph
         this.progress.note = "no batch norm left; the outputs were compared"
     return graph
 
 
-def _calibrate(this: _Run, graph: Graph) -> Networks:
-    """Return the network with its scales and int8 layers, as int8 and as fp16 files are written from it."""
-    subject, config, progress = this.subject, this.config, this.progress
+def _calibrate(this: _Run, subject: FloatSubject, graph: Graph) -> Networks:
+    """Return the network with scales that the calibration images choose."""
+    config, progress = this.config, this.progress
     done: list[int] = []
     with progress.stage("calibrate"):
         calibrated, cached = calibrate_network(graph, subject, config, this.cache, done.append)
@@ -152,7 +188,8 @@ def _calibrate(this: _Run, graph: Graph) -> Networks:
     # Equalized channels compute the same in float, and the calibration cache is about them.
     plain = calibrated.graph if config.equalize else graph
     name = FileForm.name if isinstance(subject, RepGhostSubject) else subject.name
-    return make_networks(plain, calibrated, this.jetpack, this.options, subject.preprocess.size, name)
+    results = tuple(f"{tensor}{RESULT}" for tensor in graph.results)
+    return make_networks(plain, calibrated, this.jetpack, this.options, subject.preprocess.size, name, results)
 
 
 def _write(this: _Run, networks: Networks) -> JetsonBuild:
@@ -164,14 +201,26 @@ def _write(this: _Run, networks: Networks) -> JetsonBuild:
         layers = networks.placement
         progress.note = f"{len(layers.layers)} of {len(layers.layer_names)} layers in int8, no rule broken"
     with progress.stage("expect"):
-        samples = choose_samples(subject.test or subject.calibration)
+        numbers = sum(math.prod(shape) for shape in networks.result_shapes())
+        samples = choose_samples(subject.test or subject.calibration, numbers)
         others = subject.calibration.images
         expected = {
             "int8": expect(int8, networks.int8_half(), samples, others, subject.preprocess),
             "fp16": expect(fp16, networks.fp16_half(), samples, others, subject.preprocess),
         }
         progress.note = ", ".join(f"{kind} within {values.tolerance:.3g}" for kind, values in expected.items())
-    return JetsonBuild(subject, networks, int8, fp16, this.options, this.config.to_dict(), samples, expected)
+    config, calibration = _calibration(this)
+    return JetsonBuild(subject, networks, int8, fp16, this.options, config, calibration, samples, expected)
+
+
+def _calibration(this: _Run) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return how the network was calibrated and with which images; of a quantized file what it says of itself."""
+    match this.subject:
+        case QuantizedSubject(quantization=said):
+            return said["config"], said["calibration"]
+        case subject:
+            found = subject.calibration
+            return this.config.to_dict(), {"pictures": len(found.labels), **found.origin}
 
 
 def _build_here(build: JetsonBuild, path: Path, progress: Progress) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from compile.bundle.manifest import Bundle
 from compile.report.card import render_engine_card
+from compile.report.gives import gives_text, model_facts
 from compile.report.run_page import accuracy_lines
 from compile.stages.own_command import own_command
 from compile.storage import formats
@@ -27,19 +28,21 @@ SIZE_LIMIT = 32 << 20  # bytes of either
 NOT_MEASURED = "not measured: no Jetson reached"
 
 
-def build_report(folder: Path, subject: Subject, bundle: Bundle, verification: dict[str, Any]) -> dict[str, Any]:
+def build_report(
+    folder: Path, subject: Subject, bundle: Bundle, calibration: Mapping[str, Any], verification: dict[str, Any]
+) -> dict[str, Any]:
     """Return what is known of a bundle as JSON values.
 
     Args:
         folder: of the run.
         subject: the network and its images.
         bundle: as it was written.
+        calibration: the images that chose the scales.
         verification: the record of its samples.
     """
     manifest = bundle.manifest
     measured = read_measurement(folder, bundle.digest)
     kinds = [layer["arithmetic"] for layer in manifest["layers"]]
-    calibration = subject.calibration
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -49,7 +52,7 @@ def build_report(folder: Path, subject: Subject, bundle: Bundle, verification: d
             "digest": bundle.digest,
             "files": {name: entry["size"] for name, entry in manifest["files"].items()},
         },
-        "model": {"name": subject.name, "classes": len(subject.labels)},
+        "model": model_facts(subject.name, subject.labels, manifest.get("outputs", ()), subject.detection is not None),
         "weights": dict(subject.weights),
         **({"notes": list(subject.notes)} if subject.notes else {}),
         "preprocess": subject.preprocess.to_dict(),
@@ -59,7 +62,7 @@ def build_report(folder: Path, subject: Subject, bundle: Bundle, verification: d
             "program_digest": manifest["program_digest"],
             "int8_layers": kinds.count("int8"),
             "layers": len(kinds),
-            "calibration": {"pictures": len(calibration.labels), **calibration.origin},
+            "calibration": dict(calibration),
         },
         "tolerance": manifest["input"]["tolerance"],
         "accuracy": manifest["accuracy"],
@@ -125,7 +128,7 @@ def render_page(report: Mapping[str, Any]) -> str:
     lines = [
         f"# {model['name']} at {size} pixels for Jetson, JetPack {target['jetpack']}",
         "",
-        f"{model['classes']} classes, {report['weights']['kind']} weights ({report['weights']['source']}). TensorRT "
+        f"{gives_text(model)}, {report['weights']['kind']} weights ({report['weights']['source']}). TensorRT "
         f"{' or '.join(target['tensorrt'])}; int8 in {quantization['int8_layers']} of {quantization['layers']} "
         f"layers. int8.onnx {files['int8.onnx'] / 1e6:.2f} MB, fp16.onnx {files['fp16.onnx'] / 1e6:.2f} MB, bundle "
         f"{sum(files.values()) / 1e6:.2f} MB, digest `{report['bundle']['digest'][:16]}`.",
@@ -133,7 +136,8 @@ def render_page(report: Mapping[str, Any]) -> str:
         "## Accuracy",
         "",
         *[f"- {line}" for line in accuracy_lines(report["accuracy"])],
-        f"- calibrated with {calibration['pictures']} pictures of {calibration['data']} (split {calibration['split']})",
+        f"- calibrated with {calibration.get('pictures', 'an unknown number of')} pictures of "
+        f"{calibration.get('data', 'an unknown set')} (split {calibration.get('split', 'unknown')})",
         *[f"- {note}" for note in report.get("notes", ())],
         "",
         "## Verification",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from repghost.data.images.preprocess import Preprocess
 
 COUNT = 8  # each is a start of trtexec on the board
+MOST_NUMBERS = 1 << 20  # of all samples: what is expected is text, and awk on the board compares it
 MEASURED_ON = 32  # images
 MARGIN = 2.0  # times the largest measured distance
 LEAST = 0.02  # of the largest logit: sums of float16 in another order
@@ -34,8 +35,8 @@ class Expected:
     """The logits one file of a bundle has to give, and their tolerance.
 
     Attributes:
-        logits: float32 [N, classes].
-        tolerance: the largest difference of a logit.
+        logits: float32 [N, classes]; of several results [N, numbers].
+        tolerance: the largest difference of a logit or number.
         half_distance: the largest one that rounding to float16 alone made.
     """
 
@@ -44,9 +45,15 @@ class Expected:
     half_distance: float
 
 
-def choose_samples(images: Images) -> NDArray[np.uint8]:
-    """Return uint8 [N, height, width, channels] at equal distances, because sets are often sorted by class."""
-    chosen = np.unique(np.linspace(0, len(images.labels) - 1, min(COUNT, len(images.labels))).astype(int))
+def choose_samples(images: Images, numbers: int = 1) -> NDArray[np.uint8]:
+    """Return uint8 [N, height, width, channels] at equal distances, because sets are often sorted by class.
+
+    Args:
+        images: to choose from.
+        numbers: that the network gives for each; where they are very many, there are fewer samples.
+    """
+    count = min(COUNT, len(images.labels), max(1, MOST_NUMBERS // numbers))
+    chosen = np.unique(np.linspace(0, len(images.labels) - 1, count).astype(int))
     return images.images[chosen]
 
 

@@ -9,6 +9,8 @@ import onnx
 
 from compile.bundle.manifest import Bundle
 from compile.bundle.verification import Replay, Verification
+from compile.storage.strict_json import canonical_json
+from compile.tensorrt.bundle_files import RESULTS_FILE
 from compile.tensorrt.jetpack import JETPACKS
 from compile.tensorrt.lint.check import lint_graph
 from compile.tensorrt.lint.graph import index_graph
@@ -44,6 +46,7 @@ def verify_engine_bundle(
         build = command("compile", target="jetson")
         raise IntegrityError(f"{bundle.path} lacks {', '.join(absent)}; build it again: {build}.")
     _check_layer_types(bundle)
+    _check_results(bundle)
     replays = []
     for kind in kinds or KINDS:
         replays.append(_replay(bundle, kind))
@@ -71,6 +74,27 @@ def _check_layer_types(bundle: Bundle) -> None:
     listed = sorted(str(layer["name"]) for layer in bundle.manifest["layers"] if layer.get("arithmetic") == INT8)
     if not promised == listed == sorted(result.int8_layers):
         raise IntegrityError(f"{bundle.path}: promise.txt, the manifest and int8.onnx name different int8 layers.")
+
+
+def _check_results(bundle: Bundle) -> None:
+    """Compare several results and a detector's rule with what the board's scripts read of them."""
+    outputs = bundle.manifest.get("outputs")
+    if outputs is None:
+        return
+    counts = [(it["name"], it["height"] * it["width"] * it["channels"]) for it in outputs]
+    detector = "detection" in bundle.manifest
+    wanted = {RESULTS_FILE: "".join(f"{name} {count}\n" for name, count in counts).encode()}
+    wanted |= {"detection.json": canonical_json(bundle.manifest["detection"])} if detector else {}
+    for name, content in wanted.items():
+        if name not in _names(bundle) or bundle.read(name) != content:
+            raise IntegrityError(f"{bundle.path}: {name} is missing or says something else than the manifest.")
+    for kind in KINDS:
+        found = {
+            value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            for value in _model(bundle, kind).graph.output
+        }
+        if found != {it["name"]: [1, it["height"], it["width"], it["channels"]] for it in outputs}:
+            raise IntegrityError(f"{bundle.path}: {FILES[kind]} has other results than the manifest.")
 
 
 def _model(bundle: Bundle, kind: str) -> onnx.ModelProto:

@@ -16,7 +16,6 @@ from repghost.api.accepted.sources import SetSource, open_source
 from repghost.api.evaluation import checked_batch
 from repghost.api.quantized import QuantizedNetwork
 from repghost.data import MissingSplitError, notes_on
-from repghost.errors import UsageError
 from repghost.evaluation.classes import match_classes
 
 
@@ -58,8 +57,6 @@ def subject_of(
     }
     content = serialize(network.quantized.onnx)
     results = bool(network.network.graph.results)
-    if results and as_float:
-        raise UsageError(f"{network.name} gives several results, which bundles for Jetson do not have.")
     if (network.trained or results) and not as_float:  # its float form is not compiled, or nobody trained it
         origin = {**network.calibration.origin, "pictures": len(network.calibration.labels)}
         quantization = {"config": network.config.to_dict(), "calibration": origin}

@@ -143,7 +143,9 @@ def load(options: dict[str, str]) -> str:
 
 def answer(options: dict[str, str], kind: str) -> None:
     name, _, path = options["--loadInputs"].partition(":")
-    index = int(Path(path).stem.rpartition("-")[2])
+    content = Path(path).read_bytes()
+    samples = sorted(Path().glob("sample-*.bin"), key=lambda sample: int(sample.stem.partition("-")[2]))
+    index = next(place for place, sample in enumerate(samples) if sample.read_bytes() == content)
     values = [float(word) for word in Path(f"expected-{kind}.txt").read_text().splitlines()[index].split()]
     tolerance = next(
         float(line.split('"')[1])
@@ -151,7 +153,7 @@ def answer(options: dict[str, str], kind: str) -> None:
         if line.startswith(f"{kind.upper()}_TOLERANCE")
     )
     moved = {"wrong answer": 1.5, "": 0.9}.get(FAULT, 0.9) * tolerance
-    values[index % len(values)] += moved
+    values[index % len(values)] += 0 if FAULT == "exact" else moved
     texts = [f"{value:.6g}" for value in values]
     if FAULT == "nan":
         texts[0] = "-nan"
@@ -160,8 +162,24 @@ def answer(options: dict[str, str], kind: str) -> None:
     assert name == "input" and len(Path(path).read_bytes()) % 12 == 0
     if MAJOR == 11 and "--includeDataTransfers" not in options:
         texts = ["0"] * len(texts)
+    if Path("results.txt").exists():
+        write_results(options["--exportOutput"], texts)
+        return
     body = f'"name" : "logits"\n  , "dimensions" : "1x{len(texts)}"\n  , "values" : [ {", ".join(texts)} ]\n  '
     Path(options["--exportOutput"]).write_text(f"[\n  {{ {body}}}\n]\n")
+
+
+def write_results(path: str, texts: list[str]) -> None:
+    """Write several results, the last one first, as TensorRT promises no order."""
+    entries, start = [], 0
+    for line in Path("results.txt").read_text().splitlines():
+        name, count = line.split()[0], int(line.split()[1])
+        values = ", ".join(texts[start : start + count])
+        entries.append(f'{{ "name" : "{name}"\n  , "dimensions" : "1x{count}"\n  , "values" : [ {values} ]\n  }}')
+        start += count
+    if FAULT == "absent result":
+        entries.pop()
+    Path(path).write_text("[\n  " + "\n, ".join(reversed(entries)) + "\n]\n")
 
 
 def summary(kind: str) -> None:

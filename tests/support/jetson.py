@@ -39,6 +39,7 @@ class Jetson:
         lines = [TEGRASTATS[self.jetpack].format(mhz=mhz, heat="58.625") for mhz in self.mhz]
         scripts = {
             "trtexec": f'exec "{sys.executable}" -S -E "{fake}" "$@"',
+            "python3": f'exec "{sys.executable}" "$@"',
             "nvpmodel": f"echo 'NV Power Mode: {self.power_mode}'; echo 0",
             "tegrastats": "\n".join(f"echo '{line}'" for line in lines) + "\nexec sleep 60",
         }

@@ -19,25 +19,26 @@ ROUNDS = 8  # a Relu between two straight lines needs another round
 
 
 def simplified(
-    operators: tuple[DraftOperator, ...], output: str, maps: Mapping[str, Shape]
+    operators: tuple[DraftOperator, ...], outputs: tuple[str, ...], maps: Mapping[str, Shape]
 ) -> tuple[Drafts, tuple[str, ...]]:
     """Return the operators of a graph, and notes about what was changed.
 
     Args:
         operators: in the order of the file.
-        output: the name of the one that makes the result.
+        outputs: the names of those that make the results.
         maps: the shape of each result.
     """
-    needed = in_order(Drafts(operators, output, maps))  # what nobody needs would count as a reader
-    drafts = Drafts(needed, output, maps)
-    notes = drop_probabilities(drafts)
+    needed = in_order(Drafts(operators, outputs, maps))  # what nobody needs would count as a reader
+    drafts = Drafts(needed, outputs, maps)
+    notes = drop_probabilities(drafts) if len(outputs) == 1 else ()
     _repeat(drafts, fold_affine, fuse_clamps)
     fold_pads(drafts)
     _repeat(drafts, fold_affine, fuse_clamps)
     affine_to_convolution(drafts)
     _repeat(drafts, merge_branches, fold_affine, fuse_clamps)
     merge_slices(drafts)
-    finish_head(drafts)
+    if len(outputs) == 1:
+        finish_head(drafts)
     return drafts, notes
 
 

@@ -16,15 +16,18 @@ class Drafts:
 
     Args:
         operators: in an order in which they can run.
-        output: the name of the one that makes the result.
+        outputs: the names of those that make the results, mostly one.
         maps: the shape of each result and of the input.
     """
 
-    def __init__(self, operators: tuple[DraftOperator, ...], output: str, maps: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, operators: tuple[DraftOperator, ...], outputs: tuple[str, ...], maps: Mapping[str, Shape]
+    ) -> None:
         self.operators = {op.name: op for op in operators}
         self.maps = dict(maps)
-        self.output = output
+        self.outputs = outputs
         self.changes = 0
+        self.dropped: dict[str, str] = {}  # what stands for each operator that was left out
         self._readers: dict[str, list[str]] = {}
         for op in operators:
             self._register(op)
@@ -35,6 +38,25 @@ class Drafts:
             if name in self.operators:
                 yield self.operators[name]
 
+    @property
+    def output(self) -> str:
+        """The name of the operator that makes the last result."""
+        return self.outputs[-1]
+
+    @output.setter
+    def output(self, name: str) -> None:
+        self.outputs = (*self.outputs[:-1], name)
+
+    def name_now(self, name: str) -> str:
+        """Return the operator whose result is that of one that may have been left out."""
+        while name in self.dropped:
+            name = self.dropped[name]
+        return name
+
+    def is_alone(self, name: str) -> bool:
+        """Return whether a tensor has one reader and is no result."""
+        return len(self._readers.get(name, ())) == 1 and name not in self.outputs
+
     def readers(self, name: str) -> list[DraftOperator]:
         """Return the operators that read a tensor, one that reads it twice two times."""
         return [self.operators[reader] for reader in self._readers.get(name, ())]
@@ -42,7 +64,7 @@ class Drafts:
     def sole_maker(self, op: DraftOperator) -> DraftOperator | None:
         """Return what makes the first tensor that an operator reads, if nothing else reads it."""
         name = op.inputs[0]
-        return self.operators.get(name) if len(self._readers[name]) == 1 and name != self.output else None
+        return self.operators.get(name) if self.is_alone(name) else None
 
     def put(self, op: DraftOperator) -> None:
         """Let an operator stand in the place of the one with its name, or be a new one."""
@@ -61,7 +83,8 @@ class Drafts:
         for name in op.inputs:
             self._readers[name].remove(op.name)
         del self.operators[op.name]
-        self.output = source if self.output == op.name else self.output
+        self.outputs = tuple(source if name == op.name else name for name in self.outputs)
+        self.dropped[op.name] = source
         self.changes += 1
 
     def _register(self, op: DraftOperator) -> None:

@@ -38,7 +38,7 @@ def fold_affine(drafts: Drafts) -> None:
             drafts.put(_behind(maker, line))
         elif isinstance(maker, Affine):
             drafts.put(_chained(maker, line))
-        elif op.name != drafts.output and (readers := _before(drafts.readers(op.name), line)):
+        elif op.name not in drafts.outputs and (readers := _before(drafts.readers(op.name), line)):
             for reader in readers:
                 drafts.put(reader)
         else:

@@ -22,7 +22,7 @@ def fold_pads(drafts: Drafts) -> None:
         if not isinstance(op, FilledPad):
             continue
         taken = [_with_pads(reader, op, drafts) for reader in drafts.readers(op.name)]
-        if taken and all(taken) and op.name != drafts.output:
+        if taken and all(taken) and op.name not in drafts.outputs:
             for reader in taken:
                 drafts.put(reader)  # type: ignore[arg-type]
             drafts.drop(op)

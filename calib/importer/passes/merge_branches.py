@@ -24,7 +24,7 @@ def merge_branches(drafts: Drafts) -> None:
             continue
         if wide.weight.shape[2:] < narrow.weight.shape[2:] or wide.groups > narrow.groups:
             wide, narrow = narrow, wide
-        alone = all(len(drafts.readers(conv.name)) == 1 for conv in (wide, narrow))
+        alone = all(drafts.is_alone(conv.name) for conv in (wide, narrow))
         merged = _merged(wide, narrow) if alone else None
         if merged is not None:
             drafts.put(replace(merged, clamp=op.clamp))

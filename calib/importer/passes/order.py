@@ -8,12 +8,12 @@ from repghost.graph.operators import Add
 
 
 def in_order(drafts: Drafts) -> tuple[DraftOperator, ...]:
-    """Return the operators that the output needs, each behind what it reads.
+    """Return the operators that the results need, each behind what it reads.
 
     The second operand of an add comes first: the shortcut is there when the layer whose epilogue the add is needs it.
     """
     done: dict[str, DraftOperator] = {}
-    waiting = [drafts.output]
+    waiting = [*reversed(drafts.outputs)]
     while waiting:
         op = drafts.operators[waiting[-1]]
         inputs = (op.other, op.input) if isinstance(op, Add) else op.inputs

@@ -193,6 +193,8 @@ def _pairs_before(graph: LintGraph, node: onnx.NodeProto) -> Iterator[tuple[str,
 def _could_add(graph: LintGraph, *results: str) -> bool:
     """Return whether an int8 convolution makes the first of some tensors, each of which has one reader."""
     maker = graph.made_by(results[0], "Conv", "ConvTranspose")
+    if results[0] in {value.name for value in graph.model.graph.output}:
+        return False  # the caller reads it, too
     return maker is not None and graph.is_int8(maker) and all(len(graph.readers[name]) == 1 for name in results)
 
 

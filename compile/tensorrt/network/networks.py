@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 
@@ -16,6 +17,7 @@ from compile.tensorrt.network.scales import half_spec
 from compile.tensorrt.network.writer import FileForm, write_onnx
 from repghost.errors import IntegrityError
 from repghost.graph.operators import Graph
+from repghost.graph.shapes import Shape, shapes_of
 from repghost.sizes import Size
 
 HALF_OPSET = 19  # the first with float16 scales
@@ -33,6 +35,7 @@ class Networks:
         jetpack: whose TensorRT reads the files.
         size: height and width of the input, in pixels.
         name: of the network, for the files.
+        results: what several results are called; () for logits.
     """
 
     graph: Graph
@@ -42,6 +45,7 @@ class Networks:
     jetpack: JetPack
     size: Size
     name: str = FileForm.name
+    results: tuple[str, ...] = ()
 
     def int8(self, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
         """Return the Q/DQ file."""
@@ -59,9 +63,22 @@ class Networks:
         """Return the float file in float16, to evaluate it."""
         return self._write(self.plain, float_placement(self.plain), True, {})
 
+    def result_shapes(self) -> list[Shape]:
+        """Return channels, rows and columns of each tensor that is given to the caller."""
+        shapes = shapes_of(self.graph, self.size)
+        return [shapes[tensor] for tensor in self.graph.outputs]
+
+    def outputs(self) -> list[dict[str, Any]]:
+        """Return name, height, width and channels of each of several results, as manifests list them; [] of logits."""
+        sizes = self.result_shapes() if self.results else []
+        return [
+            {"name": name, "height": rows, "width": columns, "channels": channels}
+            for name, (channels, rows, columns) in zip(self.results, sizes, strict=True)
+        ]
+
     def _write(self, graph: Graph, placement: QdqPlacement, half: bool, metadata: dict[str, str]) -> onnx.ModelProto:
         opset, dtype = (HALF_OPSET, "float16") if half else (self.jetpack.opset, "float32")
-        form = FileForm(opset, dtype, self.name)
+        form = FileForm(opset, dtype, self.name, self.results)
         return write_onnx(graph, self.spec, placement, self.size, form, metadata)
 
 
@@ -72,6 +89,7 @@ def make_networks(
     options: PlacementOptions,
     size: Size,
     name: str = FileForm.name,
+    results: tuple[str, ...] = (),
 ) -> Networks:
     """Return the networks for a JetPack.
 
@@ -82,13 +100,14 @@ def make_networks(
         options: which layers the user left in float.
         size: height and width of the input, in pixels.
         name: of the network, for the files.
+        results: what several results are called; () for logits.
 
     Raises:
         UsageError: when a scale does not fit float16.
     """
     graph = calibrated.graph
     placement = place(graph, options, calibrated.spec)
-    return Networks(graph, plain, half_spec(graph, calibrated.spec), placement, jetpack, size, name)
+    return Networks(graph, plain, half_spec(graph, calibrated.spec), placement, jetpack, size, name, results)
 
 
 def check_networks(int8: onnx.ModelProto, fp16: onnx.ModelProto, placement: QdqPlacement, jetpack: JetPack) -> None:

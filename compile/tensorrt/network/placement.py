@@ -214,7 +214,11 @@ def _reads_between(
             readers[name].append(op.name)
     found, computed_elsewhere = set(reads), {reader for reader, _ in reads}
     for op in reversed(graph.operators):
-        wanted = bool(readers[op.name]) and all((reader, op.name) in found for reader in readers[op.name])
+        wanted = (
+            bool(readers[op.name])
+            and op.name not in graph.results
+            and all((reader, op.name) in found for reader in readers[op.name])
+        )
         if op.name in computed_elsewhere or not wanted or not have_scales.issuperset(op.inputs):
             continue
         match RULES[type(op)].kind:

@@ -4,7 +4,8 @@ The names of nodes are those of the checkpoint, so that a builder's layer list c
 Biases stay float. Weights are float constants behind a QuantizeLinear/DequantizeLinear pair, the one form every
 TensorRT since 8.0 reads; their values are whole multiples of the scale, so quantizing them again changes nothing. The
 classifier is a convolution over its whole map, mostly of one pixel, the operator TensorRT's int8 kernels know best.
-Input and logits are float32 in every file, and so are functions that float16 is too small for.
+Input and logits are float32 in every file, and so are functions that float16 is too small for. Several results are
+float32 as well, channels last, as the bundles of CPUs give them.
 """
 
 from __future__ import annotations
@@ -39,11 +40,13 @@ class FileForm:
         opset: a key of `repghost.exporters.onnx_writer.IR_VERSIONS`.
         dtype: "float32" or "float16", of everything that is not int8.
         name: of the network.
+        results: what several results are called, in the order of `Graph.results`; () for logits.
     """
 
     opset: int
     dtype: str = "float32"
     name: str = "repghostnet"
+    results: tuple[str, ...] = ()
 
 
 class _Writer(OnnxGraph):
@@ -134,6 +137,26 @@ class _Writer(OnnxGraph):
         if half:
             self.node("Cast", f"{LOGITS}.cast", (flat,), LOGITS, to=TensorProto.FLOAT)
 
+    def result(self, tensor: str, name: str) -> None:
+        """Append what makes a map one of several results, float32 [1, height, width, channels].
+
+        Raises:
+            UsageError: when another tensor has its name.
+        """
+        taken = {
+            INPUT,
+            *(entry.name for entry in self.initializers),
+            *(it for node in self.nodes for it in node.output),
+        }
+        if not name or name in taken:
+            raise UsageError(f"a result is called {name!r}, as another tensor of the file is. Export it with another.")
+        half = self.dtype == np.float16
+        turned = self.node(
+            "Transpose", f"{name}.transpose", (tensor,), f"{name}.half" if half else name, perm=[0, 2, 3, 1]
+        )
+        if half:
+            self.node("Cast", f"{name}.cast", (turned,), name, to=TensorProto.FLOAT)
+
     def operator(self, op: Operator) -> None:
         """Append one operator and the Q/DQ pair of its output."""
         match op:
@@ -171,6 +194,12 @@ def write_onnx(
     writer.publish(INPUT)
     for operator in graph.operators:
         writer.operator(operator)
-    writer.logits(graph.output)
-    classes = math.prod(shapes[graph.output])
-    return writer.model(form.name, (1, *shapes[INPUT]), classes, form.opset, dict(metadata))
+    results: dict[str, Shape] = {}
+    for tensor, name in zip(graph.results, form.results, strict=True):
+        writer.result(tensor, name)
+        channels, rows, columns = shapes[tensor]
+        results[name] = (rows, columns, channels)
+    if not results:
+        writer.logits(graph.output)
+    gives = results or math.prod(shapes[graph.output])
+    return writer.model(form.name, (1, *shapes[INPUT]), gives, form.opset, dict(metadata))

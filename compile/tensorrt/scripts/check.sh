@@ -33,6 +33,8 @@ check_samples() {
     transfers=
     # Since TensorRT 11 nothing is copied to or from the GPU unless it is asked for.
     has_flag --includeDataTransfers && transfers=--includeDataTransfers
+    results=
+    [ ! -s results.txt ] || results=results.txt
     index=0
     while [ "$index" -lt "$SAMPLES" ]; do
         output=$engine.sample-$index.json
@@ -43,7 +45,7 @@ check_samples() {
             || fail 6 "$engine does not run; everything trtexec said is in $engine.check.log."
         [ -s "$output" ] || fail 6 "trtexec wrote no output for sample $index; see $engine.check.log."
         sed -n "$((index + 1))p" "expected-$1.txt" | awk -v tolerance="$tolerance" -v name="$1, sample $index" \
-            -f compare.awk - "$output" || fail 6 "$1 answers otherwise than expected; see $output."
+            -v results="$results" -f compare.awk - "$output" || fail 6 "$1 answers otherwise than expected; see $output."
         rm -f "$output"
         index=$((index + 1))
     done

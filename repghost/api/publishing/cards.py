@@ -114,7 +114,8 @@ def bundle_card(manifest: Mapping[str, Any], digest: str, place: str) -> str:
         place: its folder in the repository.
     """
     accuracy = manifest["accuracy"]
-    report = {"accuracy": {"measured": False}, "preprocess": manifest["preprocess"]}
+    model = {"results": manifest.get("outputs", ()), "detects": "detection" in manifest}
+    report = {"accuracy": {"measured": False}, "preprocess": manifest["preprocess"], "model": model}
     target, precision = manifest["target"]["name"], manifest["precision"]
     judged = json.dumps(accuracy, sort_keys=True)[:4000] if accuracy.get("measured") is True else "not measured"
     lines = [

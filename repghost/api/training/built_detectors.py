@@ -5,11 +5,17 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import onnx
+
 from calib.integer.reference import run
+from compile.bundle.manifest import Bundle, check_bundle
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
 from compile.subject.from_qdq_file import labels_of, rule_of
+from compile.targets.table import JETSON
+from compile.tensorrt.evaluate import TorchNetwork
 from repghost.api.models import load
+from repghost.data.images.preprocess import Preprocess
 from repghost.detection.boxes import BoxRule
 from repghost.detection.ssdlite import NumberDetector
 from repghost.errors import UsageError
@@ -17,13 +23,18 @@ from repghost.evaluation.classes import numbered_labels
 
 
 def open_built(path: Path) -> tuple[NumberDetector, tuple[str, ...]]:
-    """Return a QDQ file, run by the numpy reference, or a bundle for this machine, and the names of its classes.
+    """Return a QDQ file, run by the numpy reference, or a bundle, and the names of its classes.
+
+    A bundle for Jetson is evaluated as its int8 file is written, by PyTorch; others have to be for this machine.
 
     Raises:
         UsageError: when it is no detector.
         IntegrityError: when a file of the bundle was changed.
     """
     if path.is_dir():
+        bundle = check_bundle(path)
+        if bundle.target_name == JETSON.name and "detection" in bundle.manifest:
+            return _of_jetson(bundle), bundle.labels()
         model = load(path)
         if "detection" not in model.bundle.manifest:
             raise UsageError(f"{path} is no detector; measure it with 'repghost validate'.")
@@ -35,3 +46,10 @@ def open_built(path: Path) -> tuple[NumberDetector, tuple[str, ...]]:
         raise UsageError(f"{path} is no detector; measure it with 'repghost validate'.")
     labels = labels_of(graph, found.classes) or numbered_labels(found.classes)
     return NumberDetector(found, graph.preprocess, partial(run, lower(graph))), labels
+
+
+def _of_jetson(bundle: Bundle) -> NumberDetector:
+    network = TorchNetwork(onnx.ModelProto.FromString(bundle.read("int8.onnx")))
+    preprocess = Preprocess.from_dict(bundle.manifest["preprocess"])
+    rule = BoxRule.from_dict(bundle.manifest["detection"])
+    return NumberDetector(rule, preprocess, lambda images: network(preprocess.normalize(images)))

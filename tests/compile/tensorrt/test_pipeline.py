@@ -111,7 +111,7 @@ def test_the_report_says_that_no_jetson_was_reached(runs: Runs) -> None:
 def test_the_report_keeps_what_was_said_about_the_images(runs: Runs) -> None:
     bundle = check_bundle(runs.bundle("6"))
     subject = replace(load_subject(runs.request("6")), notes=("3 files were not read",))
-    report = build_report(Path("run"), subject, bundle, runs.report("6")["verification"])
+    report = build_report(Path("run"), subject, bundle, {}, runs.report("6")["verification"])
     assert report["notes"] == ["3 files were not read"]
     assert "- 3 files were not read\n" in render_page(report)
 
