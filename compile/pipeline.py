@@ -150,11 +150,6 @@ def _quantize(this: _Run) -> Program:
         progress.note = f"{path}, {len(content) / 1e6:.2f} MB"
     with progress.stage("lower"):
         program = read_program(path, this.subject.preprocess)
-        if program.outputs and find_target(this.request.target).form.started_by:
-            raise UsageError(
-                f"{this.subject.name} has {len(program.outputs)} results; what reads bundles for "
-                f"{this.request.target} takes scores of classes only."
-            )
         progress.note = f"{len(program.operators)} integer operators, program {program.digest[:12]}"
     return program
 

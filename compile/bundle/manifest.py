@@ -170,8 +170,8 @@ def _check_manifest(manifest: dict[str, Any]) -> None:
             raise IntegrityError(f"{MANIFEST}: files must name {sorted(ENGINE_FILES)}, not {sorted(files)}.")
     elif not sections.variants:
         raise IntegrityError(f"{MANIFEST}: variants must name an instruction set.")
-    elif set(files) != (wanted := form_of(sections.target.name).files):
-        raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(wanted)}, not {sorted(files)}.")
+    elif not (form := form_of(sections.target.name)).is_whole(files):
+        raise IntegrityError(f"{MANIFEST}: files must be exactly {sorted(form.files)}, not {sorted(files)}.")
     for name, entry in files.items():
         _check_entry(name, entry)
 

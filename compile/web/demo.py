@@ -73,6 +73,11 @@ def write_demo(paths: Sequence[Path], output: Path) -> tuple[ShownNetwork, ...]:
         if bundle.target_name != WEB:
             wanted = f"browsers run what was compiled for {WEB}. Compile it so."
             raise UsageError(f"{bundle.path} is for {bundle.target_name}; {wanted}")
+        if "outputs" in bundle.manifest:
+            raise UsageError(
+                f"{bundle.path} gives several results, and the page shows classes; leave it out. Its own repghost.js "
+                "finds the boxes of a detector: model.detect(image)."
+            )
     if output.exists() and not (output / INDEX).is_file():
         raise UsageError(f"{output} is there and no demo, so it is not replaced. Choose another folder.")
     named = {_shown(bundle): bundle for bundle in bundles}

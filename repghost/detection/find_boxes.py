@@ -1,6 +1,7 @@
 """From the numbers that a light detector gives to boxes: the definition. It needs numpy alone, for devices.
 
-repghost-runtime has this very file; `compile/runner/inference/boxes.c` repeats it.
+repghost-runtime has this very file, and so have bundles for Jetson; `compile/runner/inference/boxes.c` and
+`compile/web/library/boxes.js` repeat it.
 
 The network has maps of several resolutions. Each pixel of a map has some anchors, boxes around its centre, and for each
 anchor K + 1 scores, the first of which is for background, and four numbers that move and stretch the anchor. Boxes are

@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.bundle.host_model import ABI_RESULTS
 from compile.bundle.manifest import write_bundle
-from compile.link.toolchain import link_model
+from compile.link.by_form import link_model
 from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
 from repghost.data.names.class_names import to_lines
@@ -23,13 +23,19 @@ OUTPUTS = [
 ]  # fmt: skip
 
 
-def write_detector(path: Path, host: Target, host_files: dict[str, bytes]) -> Path:
-    """Write the bundle and return its folder."""
+def write_detector(path: Path, target: Target, given: dict[str, bytes]) -> Path:
+    """Write the bundle and return its folder.
+
+    Args:
+        path: of the folder.
+        target: what it is for.
+        given: the files of a bundle for it; labels and the model are replaced.
+    """
     squash = Preprocess(HEIGHT, HEIGHT, squash=True).to_dict()
     more: dict[str, Any] = {
         "abi": ABI_RESULTS, "outputs": OUTPUTS, "detection": DETECTION.to_dict(), "preprocess": squash
     }  # fmt: skip
-    small = fake_network(host, SOURCE.replace("0.125f", "0x1p-20f"))  # so that anchors move, and stay on the picture
-    files = {**host_files, "model.so": link_model(small, host, {**fake_info(), **more})}
-    write_bundle(path, {**files, "labels.txt": to_lines(LABELS)}, {**fake_sections(host), **more})
+    small = fake_network(target, SOURCE.replace("0.125f", "0x1p-20f"))  # so that anchors move, and stay on the picture
+    files = {**given, target.form.model: link_model(small, target, {**fake_info(), **more})}
+    write_bundle(path, {**files, "labels.txt": to_lines(LABELS)}, {**fake_sections(target), **more})
     return path

@@ -24,15 +24,19 @@ LIMIT_S = 60
 
 def write_web_bundle(folder: Path, **sections: Any) -> Bundle:
     """Write the bundle into a folder; `sections` take the place of those of its manifest."""
+    return write_bundle(folder, web_files(), {**fake_sections(WEB), **sections})
+
+
+def web_files() -> dict[str, bytes]:
+    """Return the files of the bundle by name."""
     images = random_images(12)
-    files = {
+    return {
         WEB.form.model: link_model(fake_network(WEB), WEB, fake_info()),
         WEB.form.runner: make_runner(WEB),
         **read_beside(WEB.form),
         "labels.txt": to_lines(LABELS),
         "vectors.bin": pack_vectors(Vectors(images, expected_logits(images))),
     }
-    return write_bundle(folder, files, {**fake_sections(WEB), **sections})
 
 
 def run_in_node(bundle: Path, script: str, *arguments: str, module: str = "repghost.js") -> Any:

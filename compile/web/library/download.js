@@ -51,11 +51,11 @@ function checkManifest(bytes, folder) {
   } catch (error) {
     throw new RepghostError('integrity', `${where} is no JSON; give the folder of a bundle made with --target web.`, error);
   }
-  if (manifest?.format !== 'repghost-bundle' || manifest.version !== 1 || typeof manifest.files !== 'object')
-    throw new RepghostError('integrity', `${where} describes no bundle of version 1.`);
-  if (manifest.target?.name !== 'web' || manifest.abi !== 2)
+  if (manifest?.format !== 'repghost-bundle' || ![1, 2].includes(manifest.version) || typeof manifest.files !== 'object')
+    throw new RepghostError('integrity', `${where} describes no bundle of version 1 or 2.`);
+  if (manifest.target?.name !== 'web' || manifest.abi !== manifest.version + 1) // of several results both are one more
     throw new RepghostError('integrity', `${where} is a bundle for ${JSON.stringify(manifest.target?.name)}, interface ` +
-      `${JSON.stringify(manifest.abi)}; a browser runs --target web, interface 2. Compile it for web.`);
+      `${JSON.stringify(manifest.abi)}; a browser runs --target web, interface ${manifest.version + 1}. Compile it for web.`);
   for (const [name, file] of Object.entries(manifest.files)) {
     const fits = Number.isSafeInteger(file?.size) && file.size >= 0 && file.size <= FILE_LIMIT;
     if (!fits || !/^[0-9a-f]{64}$/.test(file.sha256) || /[/\\]|^\.\.?$/.test(name))

@@ -7,10 +7,11 @@ const USAGE = `usage: node repghost-run.mjs COMMAND [--bundle DIR]
   --bench              measure one inference: [--runs N] [--warmup N]
   --threads N          to divide it over
   --classify PICTURE   the five best classes of a JPEG or PNG file: [--top N]
+  --detect PICTURE     the boxes that a detector finds on one
   --variant NAME       the instruction set, which is simd128`;
 const EXIT = { usage: 2, unsupported: 4, integrity: 6, other: 1 };
 const OPTIONS = {
-  bundle: { type: 'string' }, verify: { type: 'boolean' }, bench: { type: 'boolean' }, classify: { type: 'string' },
+  bundle: { type: 'string' }, verify: { type: 'boolean' }, bench: { type: 'boolean' }, classify: { type: 'string' }, detect: { type: 'string' },
   runs: { type: 'string', default: '100' }, warmup: { type: 'string', default: '10' }, top: { type: 'string', default: '5' },
   threads: { type: 'string', default: '1' }, variant: { type: 'string' }, help: { type: 'boolean' },
 };
@@ -24,8 +25,8 @@ function readOptions() {
   try {
     const { values } = parseArgs({ options: OPTIONS });
     if (values.help) stop(0, USAGE);
-    if (['verify', 'bench', 'classify'].filter((name) => values[name] !== undefined).length !== 1)
-      throw new Error('one of --verify, --bench and --classify has to be given.');
+    if (['verify', 'bench', 'classify', 'detect'].filter((name) => values[name] !== undefined).length !== 1)
+      throw new Error('one of --verify, --bench, --classify and --detect has to be given.');
     for (const name of ['runs', 'warmup', 'top', 'threads'])
       if (!/^\d{1,6}$/.test(values[name])) throw new Error(`--${name} has to be a number, not ${JSON.stringify(values[name])}.`);
     return values;
@@ -46,6 +47,8 @@ async function answer(options) {
   if (options.bench)
     return { command: 'bench', ...await model.bench({ runs: Number(options.runs), warmup: Number(options.warmup) }) };
   const { readFile } = await import('node:fs/promises');
+  if (options.detect !== undefined)
+    return { command: 'detect', picture: options.detect, variant, boxes: await model.detect(await readFile(options.detect)) };
   const classes = await model.top(await readFile(options.classify), Number(options.top));
   return { command: 'classify', picture: options.classify, variant, classes };
 }

@@ -29,6 +29,27 @@ export interface Ranked {
   readonly probability: number;
 }
 
+/** What a detector found: a class from 0, a probability, and left, top, right and bottom in pixels of the image. */
+export interface Found {
+  readonly class: number;
+  readonly label: string;
+  readonly score: number;
+  readonly box: readonly [number, number, number, number];
+}
+
+/** The size of one of several results. */
+export interface Output {
+  readonly name: string;
+  readonly height: number;
+  readonly width: number;
+  readonly channels: number;
+}
+
+/** One of several results, [height][width][channels]. */
+export interface Result extends Omit<Output, 'name'> {
+  readonly data: Float32Array;
+}
+
 export interface Prediction extends Ranked {
   readonly logits: Float32Array;
 }
@@ -73,20 +94,27 @@ export interface Model {
   readonly manifest: Readonly<Record<string, unknown>>;
   readonly info: Readonly<Record<string, unknown>>;
   readonly input: Readonly<{ height: number; width: number; channels: number }>;
+  /** How many scores there are; of several results the numbers of all. */
   readonly classes: number;
+  /** Of a network with several results, a detector among them; empty of one with scores of classes. */
+  readonly outputs: readonly Output[];
   readonly labels: readonly string[];
   readonly precision: string;
   readonly variant: string;
   /** 1 where memory cannot be shared, whatever was asked for. */
   readonly threads: number;
   readonly timings: Readonly<{ download_ms: number; compile_ms: number }>;
+  /** What a detector finds, the most probable first: the boxes that boards find, to the bit. */
+  detect(image: Image, options?: Stoppable): Promise<Found[]>;
+  /** Each of several results by name. */
+  results(image: Image, options?: Stoppable): Promise<Record<string, Result>>;
   /** The best class. */
   predict(image: Image, options?: Stoppable): Promise<Prediction>;
   /** The best n classes, the best first. */
   top(image: Image, n?: number, options?: Stoppable): Promise<Ranked[]>;
   /** What the network takes, [height][width][channels]: resized and cropped as in training. */
   prepare(image: Image, options?: Stoppable): Promise<Uint8Array>;
-  /** The scores of what `prepare` gave. */
+  /** The scores of what `prepare` gave; of several results the numbers of all, one behind the other. */
   logits(rgb: Uint8Array | Uint8ClampedArray): Float32Array;
   /** Runs the recorded images of the bundle and compares the scores. */
   verify(options?: Stoppable & { onProgress?: (progress: Progress) => void }): Promise<Replayed>;

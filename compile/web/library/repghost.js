@@ -1,9 +1,10 @@
-// A network compiled with TARGET=web, in a page, a worker or Node: an image in, one score per class out, with the same
-// bits as on a board.
+// A network compiled with TARGET=web, in a page, a worker or Node: an image in, one score per class out, or a detector's
+// boxes, or several results, with the same bits as on a board.
 //
 //     import { load } from './repghost.js';
 //     const model = await load();
 //     const { label, probability } = await model.predict(file);
+import { findBoxes, readRule } from './boxes.js';
 import { openFolder, RepghostError } from './download.js';
 import { newMemory, withSharedMemory } from './memory.js';
 import { MOST_PIXELS, pixelsOf, text } from './pixels.js';
@@ -12,7 +13,7 @@ import { readVectors } from './vectors.js';
 
 export { MOST_PIXELS, RepghostError };
 
-const ABI = 2, PAGE = 65536, ALIGNMENT = 64;
+const ABI = 2, ABI_RESULTS = 3, PAGE = 65536, ALIGNMENT = 64;
 const STATUS = ['done', 'a null pointer', 'an unaligned pointer', 'an unsupported processor', 'an unknown variant',
   'a step failed', 'invalid threads', 'the pool failed', 'a picture out of range', 'pictures cannot be prepared'];
 // A function that uses i8x16.popcnt: what WebAssembly without SIMD refuses.
@@ -72,16 +73,19 @@ const aligned = (at) => Math.ceil(at / ALIGNMENT) * ALIGNMENT;
 
 /** A loaded network. Several may live in one page. */
 class Model {
-  #exports; #memory; #folder; #picture; #rgb; #logits; #workspace; #free; #vectors; #pool;
+  #exports; #memory; #folder; #picture; #rgb; #logits; #workspace; #free; #vectors; #pool; #rule;
 
   constructor(folder, { memory, exports }, labels, timings) {
     this.#exports = exports, this.#memory = memory, this.#folder = folder;
-    if (exports.rg_abi() !== ABI) throw new RepghostError('integrity', `model.wasm has interface ${exports.rg_abi()}, not ${ABI}.`);
     this.manifest = folder.manifest;
     this.info = JSON.parse(text(memory, exports.rg_info()));
+    this.outputs = this.info.outputs ?? []; // {name, height, width, channels} of each of several results
+    const wanted = this.outputs.length ? ABI_RESULTS : ABI;
+    if (exports.rg_abi() !== wanted) throw new RepghostError('integrity', `model.wasm has interface ${exports.rg_abi()}, not ${wanted}.`);
     this.input = this.info.input; // {height, width, channels}
     this.classes = this.info.classes;
-    this.labels = labels.split('\n').slice(0, this.classes);
+    if (this.info.detection) this.#rule = readRule(this.info.detection, this.classes);
+    this.labels = labels.split('\n').slice(0, this.#rule?.classes ?? (this.outputs.length || this.classes));
     this.precision = this.manifest.precision;
     this.variant = text(memory, exports.rg_variant());
     this.timings = timings;
@@ -106,17 +110,42 @@ class Model {
 
   /** The best class of an image: {label, index, probability, logit, logits}. */
   async predict(image, { signal } = {}) {
+    this.#needsClasses();
     const logits = this.logits(await this.prepare(image, { signal }));
     return { ...this.#ranked(logits)[0], logits };
   }
 
   /** The best n classes of an image, the best first. */
   async top(image, n = 5, { signal } = {}) {
+    this.#needsClasses();
     return this.#ranked(this.logits(await this.prepare(image, { signal }))).slice(0, n);
+  }
+
+  /** What a detector finds on an image, the most probable first: {class, label, score, box} in pixels of the image. */
+  async detect(image, { signal } = {}) {
+    const rule = this.#rule;
+    if (!rule) throw new RepghostError('unsupported', 'this network is no detector; use predict, or results.');
+    const { rgb, width, height } = await this.#prepared(image, signal);
+    return findBoxes(rule, this.logits(rgb)).map(({ label, score, edges }) => ({
+      class: label - 1, label: this.labels[label - 1] ?? '', score, box: edges.map((edge, i) => edge * (i % 2 ? height : width)),
+    }));
+  }
+
+  /** Each of several results by name: {data: Float32Array [height][width][channels], height, width, channels}. */
+  async results(image, { signal } = {}) {
+    if (!this.outputs.length) throw new RepghostError('unsupported', 'this network gives scores of classes; use predict, or logits.');
+    const numbers = this.logits(await this.prepare(image, { signal }));
+    let start = 0;
+    return Object.fromEntries(this.outputs.map(({ name, height, width, channels }) =>
+      [name, { data: numbers.subarray(start, start += height * width * channels), height, width, channels }]));
   }
 
   /** The bytes the network takes, of any image: resized and cropped as in training. */
   async prepare(image, { signal } = {}) {
+    return (await this.#prepared(image, signal)).rgb;
+  }
+
+  async #prepared(image, signal) {
     this.#check();
     const { data, width, height } = await pixelsOf(image, this.#folder, signal);
     signal?.throwIfAborted();
@@ -129,10 +158,10 @@ class Model {
     if (!bytes) throw new RepghostError('image', `a picture of ${width} x ${height} pixels is too long and thin to be resized. Crop it first.`);
     this.#reserve(scratch + bytes);
     this.#done(exports.rg_prepare(this.#picture, this.#rgb, scratch));
-    return this.#bytes(this.#rgb, this.#inputBytes()).slice();
+    return { rgb: this.#bytes(this.#rgb, this.#inputBytes()).slice(), width, height };
   }
 
-  /** The scores of bytes as `prepare` gives them, Float32Array [classes]. */
+  /** The scores of bytes as `prepare` gives them, Float32Array [classes]; of several results the numbers of all. */
   logits(rgb) {
     this.#check();
     if (!(rgb instanceof Uint8Array || rgb instanceof Uint8ClampedArray) || rgb.length !== this.#inputBytes())
@@ -164,6 +193,10 @@ class Model {
   close() {
     this.#pool?.stop();
     this.#exports = this.#memory = this.#vectors = this.#pool = undefined;
+  }
+
+  #needsClasses() {
+    if (this.outputs.length) throw new RepghostError('unsupported', 'this network gives several results and no class; use detect, or results.');
   }
 
   #check() {

@@ -17,30 +17,11 @@ from compile.link.zig import run_zig
 from compile.machine.emulator import Emulator
 from compile.targets.table import ARM64, Target
 from repghost.data import read_image
-from repghost.detection.boxes import BoxRule, Level, find_boxes
+from repghost.detection.boxes import BoxRule, find_boxes
 from tests.support import ROOT
+from tests.support.box_numbers import KINDS, RULE, crowd, numbers_of
 from tests.support.classify import written
 from tests.support.fake_detector import write_detector
-
-RULE = BoxRule(3, (Level(7, 5, ((0.2, 0.3), (0.5, 0.25))), Level(2, 3, ((0.9, 0.7),))), 0.1, 0.4, 40, 30)
-KINDS = ("random", "certain", "tied", "not finite", "huge", "none")
-
-
-def numbers_of(kind: str, rule: BoxRule = RULE) -> np.ndarray:
-    random = np.random.default_rng(KINDS.index(kind))
-    values = random.normal(0, 2, rule.numbers)
-    if kind == "certain":
-        values *= 8
-    elif kind == "tied":
-        values = np.round(values)
-    elif kind == "huge":
-        values[: rule.anchors * 4] *= 1e6
-        values[rule.anchors * 4 + 2 :: 4] *= 1e3
-    elif kind == "none":
-        values[: rule.anchors * 4 : 4] = 50
-    elif kind == "not finite":
-        values[random.integers(0, len(values), 40)] = [np.nan, np.inf, -np.inf, 1e38] * 10
-    return values.astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +77,7 @@ def test_an_arm64_core_finds_the_same_boxes(
 
 
 def test_thousands_of_boxes_are_bounded(replays: Callable[[Target], Path], host: Target, tmp_path: Path) -> None:
-    rule = BoxRule(2, (Level(40, 40, ((0.02, 0.02), (0.5, 0.5))),), 0.0, 1.0, 500, 70)
-    numbers = np.random.default_rng(0).normal(0, 1, rule.numbers).astype(np.float32)
+    rule, numbers = crowd()
     expected = lines_of(rule, numbers)
     assert len(expected) == 70
     assert printed([str(replays(host))], rule, numbers, tmp_path) == expected
