@@ -266,6 +266,7 @@ def _are_settled(contenders: Sequence[Contender], times: Mapping[int, Times], sp
 
 def _results(comparison: Comparison, contenders: Sequence[Contender], times: Sequence[Times]) -> list[dict[str, Any]]:
     prepared, results = comparison.prepared, []
+    classes = "outputs" not in comparison.entries[0].bundle.manifest
     for index, (contender, measured) in enumerate(zip(contenders, times, strict=True)):
         identity = contender.identity
         ours = identity.ours  # these stand first, in the order of the entries
@@ -282,7 +283,7 @@ def _results(comparison: Comparison, contenders: Sequence[Contender], times: Seq
                 **measured.to_dict(),
                 "rounds_ms": [round(float(value), 6) for value in measured.of_rounds],
                 "ratio": paired_ratio(times[0].of_rounds, measured.of_rounds) if index else None,
-                "agreement": agreement(logits, comparison.logits[0], prepared.float_logits),
+                "agreement": agreement(logits, comparison.logits[0], prepared.float_logits, classes),
             }
         )
     return results

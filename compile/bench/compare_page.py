@@ -9,7 +9,8 @@ from typing import Any
 from repghost.sizes import sides_text
 from repghost.tables import make_table, text_lines
 
-HEADS = ("build", "#min ms", "#median", "#p90", "#ours / this", "#95 % of the median", "same class as ours", "as float")
+HEADS = ("build", "#min ms", "#median", "#p90", "#ours / this", "#95 % of the median")
+OF_CLASSES, OF_RESULTS = ("same class as ours", "as float"), ("#lowest cosine with ours",)
 
 
 def render_bench(result: Mapping[str, Any]) -> str:
@@ -50,7 +51,8 @@ def _run_lines(run: Mapping[str, Any]) -> list[str]:
     threads = run["threads"]
     load = f"load {run['load_before'][0]:.2f} before, {run['load_after'][0]:.2f} after"
     rows = [_row(result) for result in run["results"]]
-    lines = [f"{threads} thread{'s' * (threads > 1)}, {load}", *text_lines(make_table(HEADS, rows))]
+    heads = (*HEADS, *(OF_CLASSES if "with_ours" in run["results"][0]["agreement"] else OF_RESULTS))
+    lines = [f"{threads} thread{'s' * (threads > 1)}, {load}", *text_lines(make_table(heads, rows))]
     return [*lines, *(["", summary] if (summary := fastest_line(run)) else [])]
 
 
@@ -59,6 +61,8 @@ def _row(result: Mapping[str, Any]) -> tuple[str, ...]:
     times = tuple(f"{result[key]:.3f}" for key in ("min_ms", "median_ms", "p90_ms"))
     paired = ("", "") if ratio is None else (f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}")
     images = agreement["pictures"]
+    if "with_ours" not in agreement:
+        return (result["name"], *times, *paired, f"{agreement['lowest_cosine_with_ours']:.4f}")
     as_float = f"{agreement['with_float']}/{images}" if "with_float" in agreement else "-"
     return (result["name"], *times, *paired, f"{agreement['with_ours']}/{images}", as_float)
 

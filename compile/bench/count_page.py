@@ -100,11 +100,15 @@ def _figures(group: Sequence[dict[str, Any]], total: int, cores: Sequence[str]) 
 def render_peer_counts(result: dict[str, Any]) -> str:
     """Return the result of `compile.bench.count_peers.count_peers` as text, the fewest instructions first."""
     cores = list(result["results"][0]["whole"]["modelled_cycles"]) if result["results"] else []
-    heads = ("runtime", "version", "made by", "#instructions", *cycle_heads(cores), "#same class as float")
+    several = any("lowest_cosine_with_ours" in entry["agreement"] for entry in result["results"])
+    last = "#lowest cosine with ours" if several else "#same class as float"
+    heads = ("runtime", "version", "made by", "#instructions", *cycle_heads(cores), last)
     cells = []
     for entry in sorted(result["results"], key=lambda entry: entry["whole"]["total"]):
         whole, predictions = entry["whole"], entry["agreement"]
         same = f"{predictions['with_float']} of {predictions['pictures']}" if "with_float" in predictions else "-"
+        if "lowest_cosine_with_ours" in predictions:
+            same = f"{predictions['lowest_cosine_with_ours']:.4f}"
         cycles = [f"{whole['modelled_cycles'][core]:,.0f}" for core in cores]
         name = f"{entry['runtime']} {entry['form']}"
         cells.append((name, entry["version"], entry["made_by"], f"{whole['total']:,}", *cycles, same))

@@ -84,7 +84,8 @@ def count_peers(
             for form in peer.forms:
                 say(f"counting {peer.name} {form.name} on {cpu.name}")
                 try:
-                    results.append(_count(peer, form, prepared, ours, counter))
+                    classes = "outputs" not in bundle.manifest
+                    results.append(_count(peer, form, prepared, ours, counter, classes))
                 except RepGhostError as error:
                     absent.append({"name": f"{peer.name} {form.name}", "reason": str(error)})
     if not results:
@@ -111,9 +112,9 @@ def _result(
 
 
 def _count(
-    peer: Peer, form: Form, prepared: Prepared, ours: NDArray[np.float32], counter: PeerCounter
+    peer: Peer, form: Form, prepared: Prepared, ours: NDArray[np.float32], counter: PeerCounter, classes: bool
 ) -> dict[str, Any]:
-    """Return what one runtime executed and how its predictions agree with the float network's."""
+    """Return what one runtime executed and how its predictions agree with the float network's, or numbers with ours."""
     if not WHEELS[counter.cpu.target].has(peer.version_of):
         raise RepGhostError(f"the package index has no wheel of {peer.version_of} for {counter.cpu.target}.")
     inputs = prepared.inputs
@@ -133,7 +134,7 @@ def _count(
         "made_by": form.made_by,
         "version": version,
         "whole": counted.to_dict(),
-        "agreement": agreement(logits, ours[:IMAGES], float_logits),
+        "agreement": agreement(logits, ours[:IMAGES], float_logits, classes),
     }
 
 

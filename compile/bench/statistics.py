@@ -65,25 +65,32 @@ def median_interval(count: int) -> tuple[int, int]:
 
 
 def agreement(
-    logits: NDArray[np.float32], ours: NDArray[np.float32], reference: NDArray[np.float32] | None
+    logits: NDArray[np.float32], ours: NDArray[np.float32], reference: NDArray[np.float32] | None, classes: bool = True
 ) -> dict[str, Any]:
     """Return on how many images two builds name the same class, and how close the logits are to float's.
+
+    Numbers of several results name no class; of those it is said how close they are to ours.
 
     Args:
         logits: [N, classes], of the build in question.
         ours: of the bundle everything is compared with.
         reference: of the float network in PyTorch, where it is known.
+        classes: whether they are scores of classes.
     """
     if logits.shape != ours.shape:
         raise IntegrityError(f"a build gives scores of shape {logits.shape}; ours are {ours.shape}.")
-    found: dict[str, Any] = {
-        "pictures": len(logits),
-        "with_ours": int(np.count_nonzero(logits.argmax(1) == ours.argmax(1))),
-    }
+    found: dict[str, Any] = {"pictures": len(logits)}
+    if not classes:
+        return {**found, "lowest_cosine_with_ours": _lowest_cosine(logits, ours)}
+    found["with_ours"] = int(np.count_nonzero(logits.argmax(1) == ours.argmax(1)))
     if reference is not None:
-        norms = np.linalg.norm(logits, axis=1) * np.linalg.norm(reference, axis=1)
-        products = np.einsum("nc,nc->n", logits.astype(np.float64), reference.astype(np.float64))
-        cosine = products / np.maximum(norms, 1e-30)
         found["with_float"] = int(np.count_nonzero(logits.argmax(1) == reference.argmax(1)))
-        found["lowest_cosine"] = float(cosine.min())
+        found["lowest_cosine"] = _lowest_cosine(logits, reference)
     return found
+
+
+def _lowest_cosine(numbers: NDArray[np.float32], others: NDArray[np.float32]) -> float:
+    """Return the cosine of the angle between two rows of numbers, the lowest of all rows."""
+    norms = np.linalg.norm(numbers, axis=1) * np.linalg.norm(others, axis=1)
+    products = np.einsum("nc,nc->n", numbers.astype(np.float64), others.astype(np.float64))
+    return float((products / np.maximum(norms, 1e-30)).min())

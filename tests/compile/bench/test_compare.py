@@ -162,6 +162,8 @@ def test_agreement_counts_images() -> None:
     found = agreement(other, ours, ours)
     assert found == {"pictures": 4, "with_ours": 3, "with_float": 3, "lowest_cosine": -1.0}
     assert "with_float" not in agreement(other, ours, None)
+    several = agreement(other, ours, None, classes=False)  # maps name no class
+    assert set(several) == {"pictures", "lowest_cosine_with_ours"} and several["lowest_cosine_with_ours"] < 1
     with pytest.raises(IntegrityError, match="shape"):
         agreement(other[:, :3], ours, None)
 
