@@ -20,7 +20,7 @@ PACKAGES = ("repghost", "calib", "compile", "benchmarks")
 COMMANDS = ("repghost.commands", "repghost.cli")  # load what they need when a command is called
 HEAVY = frozenset(
     {
-        "_tools", "ai_edge_litert", "ai_edge_quantizer", "braceexpand", "elftools", "huggingface_hub",
+        "_tools", "ai_edge_litert", "ai_edge_quantizer", "braceexpand", "datasets", "elftools", "huggingface_hub",
         "litert_torch", "matplotlib", "mkdocs", "MNN", "model_signing", "modelopt", "msgspec", "ncnn", "nncf", "onnx",
         "onnxruntime", "openvino", "PIL", "pycocotools", "safetensors", "tensorboard", "tensorrt",
         "tensorrt_rtx", "timm", "torch", "torch_tensorrt", "torchvision", "tqdm", "tvm", "wandb", "webdataset", "yaml",

@@ -9,6 +9,7 @@ from repghost import bundled
 from repghost.data.base import ImageSet, MissingSplitError
 from repghost.data.formats.cifar10 import is_cifar10, open_cifar10
 from repghost.data.formats.fashion_mnist import open_fashion_mnist, splits_in
+from repghost.data.formats.hugging_face import is_hugging_face, open_hugging_face
 from repghost.data.formats.imagefolder import open_imagefolder
 from repghost.data.formats.one_folder import check_share
 from repghost.data.formats.shards import is_shards, open_shards
@@ -40,8 +41,9 @@ def open_dataset(
 
     Args:
         path: an ImageFolder tree, a folder with Fashion-MNIST's idx files, a folder with CIFAR-10 as torchvision
-            downloads it, a tar of images in `split/class/` folders, WebDataset shards by a name with braces, or
-            "bundled" for the images that come with the package.
+            downloads it, a tar of images in `split/class/` folders, WebDataset shards by a name with braces or behind
+            wds/, hfds/NAME or a folder that the datasets package wrote, or "bundled" for the images that come with the
+            package.
         split: e.g. "train" or "test"; 'val' and 'valid' are tried where a set has no 'test'.
         class_map: a file that says the class of each image, for a split of a folder without class folders.
         val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
@@ -61,12 +63,15 @@ def open_dataset(
         raise UsageError(f"{option('class_map')} has no effect on {path}; it is for folders. Leave it out.")
     if val_share is not None:
         check_share(val_share)
-        if is_shards(path) or path.is_file() or (path.is_dir() and (splits_in(path) or is_cifar10(path))):
+        has_splits = is_shards(path) or is_hugging_face(path) or path.is_file()
+        if has_splits or (path.is_dir() and (splits_in(path) or is_cifar10(path))):
             raise UsageError(
                 f"{option('val_share')} has no effect on {path}; it is for a folder of classes. Leave it out."
             )
     if is_shards(path):
         return open_shards(path, split)
+    if is_hugging_face(path):
+        return open_hugging_face(path, split)
     if path.is_file():
         if path.name.endswith(TAR_SUFFIXES):
             return open_tar(path, split)

@@ -42,7 +42,8 @@ def args_file_option(read: Read | None = None) -> Option:
         if path is not None:
             options = [option for option in context.command.params if isinstance(option, click.Option)]
             context.meta[FILE] = path
-            context.default_map = (read or defaults)(read_args(path), options, path)
+            found = (read or defaults)(read_args(path), options, path)
+            context.default_map = {**found, **(context.default_map or {})}  # --dataset may have been first
 
     return click.option(
         "-c", "--args", cls=Renamed, earlier=("--config",), type=click.Path(path_type=Path), is_eager=True,

@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from repghost.terminal import shell_command
+from repghost.errors import UsageError
+from repghost.terminal import escape, shell_command
+
+NAMED, FOLDERS = ("hfds/", "wds/"), ("folder", "imagefolder")  # timm's --dataset
+NAMED_SET = f"{__name__}.named"  # where the context of a command keeps it
 
 class_order_option = click.option(
     "--class-order",
@@ -25,6 +30,43 @@ val_share_option = click.option(
     type=float,
     help="Of each class, held out of a folder of classes that has no splits.  [default: 0.2]",
 )
+
+
+def _choose_set(context: click.Context, parameter: click.Parameter, name: str | None) -> None:
+    """Take --dataset as --data where it names a set, and as nothing where it names the kind of a folder.
+
+    Raises:
+        UsageError: for any other name, or where --data is given, too.
+    """
+    if not name or name.lower() in FOLDERS:
+        return
+    if not name.startswith(NAMED):
+        raise UsageError(
+            f"--dataset {escape(name)}: allowed are hfds/NAME and wds/SHARDS; any other kind of set is found out from "
+            "--data. Leave it out."
+        )
+    context.default_map = {**(context.default_map or {}), "data": name}
+    context.meta[NAMED_SET] = name
+
+
+def refuse_two_sets() -> None:
+    """Refuse --data beside a --dataset that names a set.
+
+    Raises:
+        UsageError: naming both.
+    """
+    context = click.get_current_context()
+    name = context.meta.get(NAMED_SET)
+    if name is not None and context.get_parameter_source("data") is ParameterSource.COMMANDLINE:
+        raise UsageError(
+            f"--dataset {escape(name)} and --data {context.params['data']} are two sets; give one of them."
+        )
+
+
+dataset_option = click.option(
+    "--dataset", is_eager=True, expose_value=False, callback=_choose_set,
+    help="Instead of --data, as timm spells a set: hfds/NAME or wds/SHARDS.",
+)  # fmt: skip
 
 
 def options_of_set(given: Mapping[str, Any]) -> list[str]:

@@ -121,7 +121,6 @@ class Refusal:
 
 
 REFUSALS: tuple[Refusal, ...] = (
-    Refusal("the kind of set is found out from --data", ("--dataset",)),
     Refusal("the network's pooling is the mean; the original parsed this and ignored it", ("--gp",)),
     Refusal("--resume knows the epoch, and another one would not be the same run", ("--start-epoch",)),
     Refusal(

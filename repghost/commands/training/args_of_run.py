@@ -12,7 +12,7 @@ from repghost.commands.options.args_file import OF_A_MACHINE, option_of, refuse_
 from repghost.commands.training.train import command as train
 from repghost.errors import UsageError
 
-TAKEN = frozenset({"data", "split", "width", "batch", "workers", "class_order", "class_map", "val_share"})
+TAKEN = frozenset({"data", "dataset", "split", "width", "batch", "workers", "class_order", "class_map", "val_share"})
 OF_PICTURES = frozenset({"img_size", "crop_pct"})  # a checkpoint of this program says them itself
 NOT_HERE = frozenset({"input_size", "mean", "std", "interpolation"})  # --preprocess says them
 WEIGHTS = ("model.safetensors", "model_best.pth.tar")  # that ours and timm's training leave beside the file

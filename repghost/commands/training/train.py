@@ -14,7 +14,9 @@ from repghost.commands.options.data_options import (
     class_map_option,
     class_order_option,
     compile_command,
+    dataset_option,
     options_of_set,
+    refuse_two_sets,
     val_share_option,
 )
 from repghost.commands.options.earlier import Renamed
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 @class_map_option
 @val_share_option
 @recipe_options
+@dataset_option
 @args_file_option()
 def command(
     data: Path, output: Path, experiment: str | None, mixed: bool, threads: int | None, count: int | None, **given: Any
@@ -79,6 +82,7 @@ def command(
 
     Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost train ...
     """
+    refuse_two_sets()
     start_processes(count)
     import torch
 

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repghost.commands.options.args_file import args_file_option, given_file
-from repghost.commands.options.data_options import class_map_option, class_order_option, val_share_option
+from repghost.commands.options.data_options import (
+    class_map_option,
+    class_order_option,
+    dataset_option,
+    refuse_two_sets,
+    val_share_option,
+)
 from repghost.commands.options.earlier import Renamed
 from repghost.commands.options.gather import gather
 from repghost.commands.options.process_options import (
@@ -71,6 +77,7 @@ if TYPE_CHECKING:
     click.option("--device", help="cpu or cuda, for PyTorch; a GPU by default where there is one."), dist_timeout_option
 ))  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@dataset_option
 @args_file_option(of_validation)
 def command(
     networks: tuple[str, ...],
@@ -92,6 +99,7 @@ def command(
 
     Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost validate ...
     """
+    refuse_two_sets()
     start_processes(count)
     from repghost.api.validation import validate, validate_widths
 

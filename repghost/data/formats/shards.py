@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.data.base import MissingSplitError
+from repghost.data.formats.prefixed import without_prefix
 from repghost.data.formats.shard_index import ShardIndex, index_shard
 from repghost.data.images.decode import ImageError, decode_image
 from repghost.data.names.class_names import CLASSES_FILE, read_class_names
@@ -25,6 +26,7 @@ from repghost.errors import ToolMissingError, UsageError, install_command
 from repghost.untrusted import open_regular, parse_int
 
 MAX_SHARDS = 100_000
+PREFIX = "wds/"  # timm's spelling
 RANGE = r"\{(-?\d+)\.\.(-?\d+)"
 
 
@@ -78,15 +80,15 @@ class ShardSet:
 
 
 def is_shards(path: Path) -> bool:
-    """Return whether a name means WebDataset shards: braces that are no folder or file."""
-    return "{" in str(path) and not path.exists()
+    """Return whether a name means WebDataset shards: braces or timm's wds/, that are no folder or file."""
+    return ("{" in str(path) or str(path).startswith(PREFIX)) and not path.exists()
 
 
 def open_shards(pattern: Path, split: str | None, classes: Sequence[str] | None = None) -> ShardSet:
     """Open every shard of a name with braces.
 
     Args:
-        pattern: e.g. imagenet/train-{000000..001281}.tar.
+        pattern: e.g. imagenet/train-{000000..001281}.tar, or the same behind wds/.
         split: that is wanted. The one that is there is the last word such as train, val or test in the
             file's name, or its folder's name, or else "train". None takes the shards as they are.
         classes: of the set these shards belong to, where no classes.txt lies beside them.
@@ -96,6 +98,7 @@ def open_shards(pattern: Path, split: str | None, classes: Sequence[str] | None 
         ToolMissingError: when webdataset is not installed.
         UsageError: when a shard is missing or broken, or holds labels outside the classes.
     """
+    pattern = without_prefix(pattern, PREFIX)
     present = split_of(pattern)
     if split is not None and present not in {name.lower() for name in wanted_names(split)}:
         raise MissingSplitError(
@@ -129,6 +132,7 @@ def shard_paths(pattern: Path) -> tuple[Path, ...]:
         from braceexpand import braceexpand
     except ModuleNotFoundError as error:
         raise ToolMissingError(f"WebDataset shards need webdataset: {install_command('webdataset')}") from error
+    pattern = without_prefix(pattern, PREFIX)
     # The package makes a list of each range before it yields its first name.
     ranges = [[parse_int(end, -MAX_SHARDS) for end in ends] for ends in re.findall(RANGE, str(pattern))]
     if any(first is None or last is None or abs(last - first) >= MAX_SHARDS for first, last in ranges):

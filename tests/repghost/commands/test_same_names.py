@@ -46,8 +46,8 @@ ONLY_THERE = {
     "report": SETS | OUTPUTS | {"format", "build", "target", "widths", "weights", "size", "images", "test-images",
                                 "class-order"},
     # The folder below another one, what starts several processes, and what torch is told for the whole process:
-    "train": {"args", "experiment", "processes", "threads", "native-amp"},
-    "validate": {"all-widths", "args", "checkpoint", "per-class", "processes"},
+    "train": {"args", "dataset", "experiment", "processes", "threads", "native-amp"},
+    "validate": {"all-widths", "args", "dataset", "checkpoint", "per-class", "processes"},
 }  # fmt: skip
 
 
