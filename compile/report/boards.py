@@ -1,13 +1,15 @@
-"""What boards measured, in the report of the run that built the bundle."""
+"""What was measured of a bundle later, mostly by boards, in the report of the run that built it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from compile.report.average_precision import KEY
+
 BOARDS = "boards"  # the key of a build in report.json that lists the latency boards measured
 JUDGED = "judged_on_boards"  # the key that lists the accuracy boards measured
-KEPT = (BOARDS, JUDGED)
+KEPT = (BOARDS, JUDGED, KEY)
 
 
 def add_to_build(build: dict[str, Any], entry: Mapping[str, Any]) -> bool:
@@ -30,11 +32,11 @@ def add_to_build(build: dict[str, Any], entry: Mapping[str, Any]) -> bool:
 
 
 def carry_over(builds: list[dict[str, Any]], earlier: list[dict[str, Any]]) -> None:
-    """Keep what boards measured of bundles that a new run built with the same bytes."""
-    known = {build.get("bundle_digest"): build for build in earlier if build.get(BOARDS)}
+    """Keep what was measured later of bundles that a new run built with the same bytes."""
+    known = {build.get("bundle_digest"): build for build in earlier if any(build.get(key) for key in KEPT)}
     for build in builds:
         before = known.get(build["bundle_digest"])
         if before is not None:
             build |= {key: before[key] for key in KEPT if key in before}
-            if not build["latency"].get("measured"):
+            if BOARDS in before and not build["latency"].get("measured"):
                 build["latency"] = before["latency"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from compile.report.average_precision import precision_lines
 from compile.report.gives import gives_text
 from compile.report.run_page import accuracy_lines
 from compile.targets.forms import model_file
@@ -28,7 +29,7 @@ def render_card(report: Mapping[str, Any], build: Mapping[str, Any]) -> str:
         "",
         *_use(report, ", ".join(build["variants"])),
         *input_lines(report, f"{_colours(report)} bytes", "are applied inside"),
-        *_accuracy(report),
+        *_accuracy(report, build),
         "## Quantization",
         "",
         *_quantization(report, build),
@@ -62,7 +63,7 @@ def render_engine_card(report: Mapping[str, Any]) -> str:
         "",
         *_use(report, f"TensorRT {' or '.join(target['tensorrt'])}"),
         *input_lines(report, "pixels in [0, 1]", "are applied before"),
-        *_accuracy(report),
+        *_accuracy(report, report),
         "## Quantization",
         "",
         *_quantization(report, {"precision": "int8"}),
@@ -171,9 +172,9 @@ def _resized(preprocess: Mapping[str, Any]) -> str:
     return f"resized to cover {sides_text(preprocess['resize'])}"
 
 
-def _accuracy(report: Mapping[str, Any]) -> list[str]:
-    lines = [f"- {line}" for line in accuracy_lines(report["accuracy"])]
-    return ["## Accuracy", "", *lines, *_images(report["accuracy"]), ""]
+def _accuracy(report: Mapping[str, Any], build: Mapping[str, Any]) -> list[str]:
+    lines = precision_lines(build, "this bundle") or accuracy_lines(report["accuracy"])
+    return ["## Accuracy", "", *(f"- {line}" for line in lines), *_images(report["accuracy"]), ""]
 
 
 def _index(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from calib.settings.describe import describe_observers
+from compile.report.average_precision import precision_lines
 from compile.report.boards import JUDGED
 from compile.report.gives import gives_text
 from compile.targets.forms import model_file
@@ -32,7 +33,7 @@ def render_report(report: Mapping[str, Any]) -> str:
         "",
         "## Accuracy",
         "",
-        *_accuracy(report["accuracy"]),
+        *_accuracy(report),
         *[f"- {note}" for note in report.get("notes", ())],
         "",
         *_quantization(report["quantization"]),
@@ -99,7 +100,10 @@ def _float_build(name: str, record: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def _accuracy(accuracy: Mapping[str, Any]) -> list[str]:
+def _accuracy(report: Mapping[str, Any]) -> list[str]:
+    accuracy = report["accuracy"]
+    if found := [line for build in report["builds"] for line in precision_lines(build, build["folder"])]:
+        return [f"- {line}" for line in found]
     lines = [f"- {line}" for line in accuracy_lines(accuracy)]
     if accuracy["measured"]:
         test = accuracy["test"]

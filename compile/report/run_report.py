@@ -141,7 +141,10 @@ def _next_commands(packed: Sequence[Packed], folder: Path, data: Path | None) ->
     """Return what is useful after a run: a command and what it does."""
     first = packed[0]
     path, repghost, found = folder / first.folder, own_command("repghost"), dict[str, str]()
-    if any(item.build.target is host_target() for item in packed):
+    several = "outputs" in first.bundle.manifest
+    if several:
+        found |= _detects(packed, folder)
+    elif any(item.build.target is host_target() for item in packed):
         picture = (None if data is None else first_image(data)) or "PICTURE.jpg"
         found[shell_command(repghost, "predict", folder, picture)] = "try it on this machine"
     if "bench" in first.latency.get("command", ""):  # what can be measured on a board
@@ -153,12 +156,21 @@ def _next_commands(packed: Sequence[Packed], folder: Path, data: Path | None) ->
         if item.build.target.form.started_by:
             runner = folder / item.folder / item.build.target.form.runner
             found[shell_command(item.build.target.form.started_by, runner, "--bench")] = "measure the latency again"
-        elif item.latency.get("measured"):
+        elif item.latency.get("measured") and not several:
             code = f"import repghost; print(repghost.load({json.dumps(str(folder / item.folder))}).labels)"
             found[shell_command(own_command("python"), "-c", code)] = "use the network from Python"
             break
     found[shell_command(repghost, "explain", folder / QDQ_FILE)] = "see what each layer costs"
     return [{"command": command, "does": purpose} for command, purpose in found.items()]
+
+
+def _detects(packed: Sequence[Packed], folder: Path) -> dict[str, str]:
+    """Return the command that shows a detector's boxes on this machine; none where it has no bundle of one."""
+    for item in packed:
+        if item.build.target is host_target() and "detection" in item.bundle.manifest:
+            runner = folder / item.folder / item.build.target.form.runner
+            return {shell_command(runner, "--detect", "PICTURE.jpg"): "find the objects of a picture"}
+    return {}
 
 
 def finish_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:

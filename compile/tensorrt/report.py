@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compile.bundle.manifest import Bundle
+from compile.report.average_precision import KEY, precision_lines, with_entry
 from compile.report.card import render_engine_card
 from compile.report.gives import gives_text, model_facts
 from compile.report.run_page import accuracy_lines
@@ -18,6 +19,7 @@ from compile.targets.table import JETSON
 from compile.tensorrt.measurement import FILE, read_measurement, throttled
 from repghost.errors import IntegrityError, command
 from repghost.files import write_bytes_atomically, write_text_atomically
+from repghost.locks import locked
 from repghost.sizes import sides_text
 from repghost.terminal import shell_command
 
@@ -94,6 +96,23 @@ def write_report(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
     return known
 
 
+def add_precision(folder: Path, entry: Mapping[str, Any]) -> bool:
+    """Put the average precision of a bundle into jetson.json of its run; returns whether the run knows the bundle.
+
+    Args:
+        folder: of the run.
+        entry: see `compile.report.average_precision`, with the bundle's digest.
+    """
+    if not (folder / JSON_FILE).is_file():
+        return False
+    with locked(folder):
+        report = read_strict(folder / JSON_FILE, SIZE_LIMIT)
+        known = report.get("format") == FORMAT and report["bundle"]["digest"] == entry["bundle_digest"]
+        if known:
+            write_report(folder, {**report, KEY: with_entry(report.get(KEY, []), entry)})
+    return bool(known)
+
+
 def read_page(folder: Path) -> str | None:
     """Return the page of a run's bundle, with what was measured since; None where there is no such bundle.
 
@@ -135,7 +154,7 @@ def render_page(report: Mapping[str, Any]) -> str:
         "",
         "## Accuracy",
         "",
-        *[f"- {line}" for line in accuracy_lines(report["accuracy"])],
+        *[f"- {line}" for line in precision_lines(report, "int8") or accuracy_lines(report["accuracy"])],
         f"- calibrated with {calibration.get('pictures', 'an unknown number of')} pictures of "
         f"{calibration.get('data', 'an unknown set')} (split {calibration.get('split', 'unknown')})",
         *[f"- {note}" for note in report.get("notes", ())],

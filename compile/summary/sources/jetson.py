@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from compile.report.average_precision import KEY
 from compile.storage import formats
 from compile.summary.facts import Method, Missing, Network, Size, Speed
 from compile.summary.sources import File, Learned, pixels
@@ -29,7 +30,7 @@ def read(file: File) -> Learned:
     model, size, target = report["model"]["name"], pixels(report["preprocess"]["size"]), report["target"]
     latency, accuracy = report["latency"], report["accuracy"]
     missing = []
-    if not accuracy["measured"]:
+    if not accuracy["measured"] and not report.get(KEY):
         missing.append(Missing(f"accuracy of {model} for Jetson: {accuracy['reason']}", accuracy["command"]))
     if not latency["measured"]:
         what = latency_of(model, report["bundle"]["digest"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from compile.report.average_precision import KEY
 from compile.storage import formats
 from compile.summary.facts import Change, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
 from compile.summary.sources import File, Learned, measured_ms, pixels
@@ -131,7 +132,7 @@ def _layers(file: File, build: Mapping[str, Any]) -> LayerTable:
 
 def _missing(report: Mapping[str, Any]) -> tuple[Missing, ...]:
     name, found = report["model"]["name"], []
-    if not report["accuracy"]["measured"]:
+    if not report["accuracy"]["measured"] and not any(build.get(KEY) for build in report["builds"]):
         what = f"accuracy of {name}: {report['accuracy']['reason']}"
         found.append(Missing(what, report["accuracy"]["command"]))
     for build in report["builds"]:

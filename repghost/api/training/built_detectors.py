@@ -11,10 +11,13 @@ from calib.integer.reference import run
 from compile.bundle.manifest import Bundle, check_bundle
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
+from compile.report.add_board_latency import add_precision as add_to_run
 from compile.subject.from_qdq_file import labels_of, rule_of
 from compile.targets.table import JETSON
 from compile.tensorrt.evaluate import TorchNetwork
+from compile.tensorrt.report import add_precision as add_to_jetson
 from repghost.api.models import load
+from repghost.api.training.detectors import DetectorEvaluation
 from repghost.data.images.preprocess import Preprocess
 from repghost.detection.boxes import BoxRule
 from repghost.detection.ssdlite import NumberDetector
@@ -46,6 +49,28 @@ def open_built(path: Path) -> tuple[NumberDetector, tuple[str, ...]]:
         raise UsageError(f"{path} is no detector; measure it with 'repghost validate'.")
     labels = labels_of(graph, found.classes) or numbered_labels(found.classes)
     return NumberDetector(found, graph.preprocess, partial(run, lower(graph))), labels
+
+
+def keep_precision(path: Path, found: DetectorEvaluation, data: Path, split: str) -> bool:
+    """Keep the average precision of a bundle in the report of its run; returns whether there is one.
+
+    Args:
+        path: the folder of the bundle.
+        found: its evaluation.
+        data: the set.
+        split: of it.
+    """
+    bundle, boxes = check_bundle(path), found.boxes
+    entry = {
+        "bundle_digest": bundle.digest, "data": data.absolute().name, "split": split, "ap": boxes.ap,
+        "ap50": boxes.ap50, "pictures": found.scores.pictures, "objects": found.scores.objects,
+        "intervals": {name: list(limits) for name, limits in found.intervals.items()},
+        "classes": dict(found.scores.classes),
+    }  # fmt: skip
+    folder = bundle.path.absolute().parent
+    if bundle.target_name == JETSON.name:
+        return add_to_jetson(folder, entry)
+    return add_to_run(folder.parent, entry)
 
 
 def _of_jetson(bundle: Bundle) -> NumberDetector:

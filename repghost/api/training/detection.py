@@ -13,7 +13,7 @@ from torch import nn
 from repghost.api.bundles import Say, silent
 from repghost.api.shown.notes import Told, warn_of
 from repghost.api.shown.progress import Progress, follow
-from repghost.api.training.built_detectors import open_built
+from repghost.api.training.built_detectors import keep_precision, open_built
 from repghost.api.training.detectors import DetectorEvaluation, ExportedDetector, TrainedDetector
 from repghost.api.training.interrupts import interruptible
 from repghost.detection import export as exporters
@@ -169,11 +169,11 @@ def evaluate_detector(
     dist_timeout: float = TIMEOUT,
     progress: Progress = None,
 ) -> DetectorEvaluation:
-    """Return the average precision of a detector on a split in COCO's format.
+    """Return the average precision of a detector on a split in COCO's format; of a bundle its run's report keeps it.
 
     Args:
         detector: the file that `repghost.train_detector` wrote; of ssdlite also its QDQ file, or a bundle for this
-            machine.
+            machine or for Jetson.
         data: a folder with annotations/instances_SPLIT.json and the images in SPLIT/.
         split: of it.
         fused: fold branches and batch norms of the backbone first.
@@ -196,7 +196,10 @@ def evaluate_detector(
         with _counted(progress if ranks.first else False, share) as wrapped:
             scores = evaluate(model, dataset, ranks, wrapped, resamples)
     warn_of((), scores.broken)
-    return DetectorEvaluation(scores, dataset.notes)
+    found = DetectorEvaluation(scores, dataset.notes)
+    if ranks.first and Path(detector).is_dir():
+        keep_precision(Path(detector), found, Path(data), split)
+    return found
 
 
 def _opened(path: Path, fused: bool) -> tuple[Any, tuple[Category, ...], bool]:

@@ -32,7 +32,7 @@ def command(
     """Measure each DETECTOR on a split in COCO's format.
 
     It is a file of 'repghost detect-train'; of ssdlite also what 'repghost quantize' made of it, or a bundle for this
-    machine. With --resamples the others are compared with the first.
+    machine or for Jetson, whose run's report keeps the result. With --resamples the others are compared with the first.
     """
     from repghost.api.training.detection import evaluate_detector
 

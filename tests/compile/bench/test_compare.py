@@ -34,9 +34,10 @@ from compile.bench.processes import (
 from compile.bench.statistics import Times, agreement, is_narrow, median_interval, paired_ratio
 from compile.bundle.manifest import check_bundle
 from compile.targets.features import AVX2, AVXVNNI
-from compile.targets.table import Variant, find_target
+from compile.targets.table import Target, Variant, find_target
 from repghost.cli import cli
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
+from tests.support.fake_detector import write_detector
 
 
 def program(ms: float | str, ready: str = '{"version": "9"}') -> list[str]:
@@ -182,6 +183,15 @@ def test_a_bundle_alone_is_measured_with_every_number_of_threads(host_bundle: Pa
     assert json.loads(json.dumps(result)) == result
     text = render_bench(result)
     assert "2 threads" in text and f"repghost int8 {plainest}" in text
+
+
+def test_a_detector_is_not_said_to_name_a_class(host: Target, host_files: dict[str, bytes], tmp_path: Path) -> None:
+    bundle = check_bundle(write_detector(tmp_path / "detector", host, host_files))
+    inputs = prepare(bundle, tmp_path, None, frozenset())
+    result = run_bench([Entry(bundle)] * 2, (), inputs, Settings(rounds=1, inferences=1), print)
+    assert "with_ours" not in result["runs"][0]["results"][1]["agreement"]
+    text = render_bench(result)
+    assert "lowest cosine with ours" in text and "1.0000" in text and "class" not in text
 
 
 def test_no_peer_at_all_is_an_error_that_says_what_to_do(host_bundle: Path, prepared: Prepared) -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from calib.qdq.writer import QUANTIZATION
 from compile.bundle.manifest import MANIFEST
+from compile.report.add_board_latency import add_precision
 from compile.report.run_page import render_report, summary_lines
 from compile.report.run_report import JSON_FILE, PAGE_FILE, _recorded_choices, finish_report, read_report
 from compile.storage.files import sha256
@@ -283,3 +284,35 @@ def test_the_page_names_the_observers_that_the_file_was_made_with(tmp_path: Path
         onnx.helper.set_model_props(file, {QUANTIZATION: text})
         onnx.save(file, tmp_path / "other.onnx")
         assert _recorded_choices(tmp_path / "other.onnx") == found
+
+
+DETECTOR = {
+    "name": "ssdlite", "classes": 2, "detects": True,
+    "results": [{"name": f"map {index}", "height": 3, "width": 4, "channels": 5} for index in range(10)],
+}  # fmt: skip
+UNMEASURED = {"measured": False, "reason": "it gives several results", "command": "repghost detect-validate BUNDLE"}
+
+
+def test_a_detector_has_results_and_average_precision_and_no_top1(tmp_path: Path) -> None:
+    report = finish_report(tmp_path, changed(model=DETECTOR, accuracy=UNMEASURED))
+    page = render_report(report)
+    assert "boxes of 2 classes; 10 results (map 0 3 x 4 x 5, " in page and "and 2 more)" in page
+    assert "detect-validate" in page and "top-1" not in page
+    entry = {
+        "bundle_digest": HOST["bundle_digest"], "data": "shapes", "split": "val", "ap": 0.7286, "ap50": 0.98,
+        "pictures": 200, "objects": 368, "intervals": {"ap50": [0.966, 0.991]}, "classes": {"circle": 0.98},
+    }  # fmt: skip
+    for ap in (0.1, 0.7286):
+        assert add_precision(tmp_path, {**entry, "ap": ap})
+    line = "- host/int8: AP 72.9%, AP50 98.0% (95 % of the draws: 96.6% to 99.1%) on 200 pictures with 368 objects"
+    page = (tmp_path / "report.md").read_text()
+    assert line in page and "AP 10.0%" not in page and "detect-validate" not in page
+    later = finish_report(tmp_path, changed(model=DETECTOR, accuracy=UNMEASURED))  # of the same bytes
+    assert line in render_report(later)
+    assert not add_precision(tmp_path, {**entry, "bundle_digest": "0" * 64})
+    assert not add_precision(tmp_path / "nowhere", entry)
+
+
+def test_results_that_are_no_boxes_are_named() -> None:
+    page = render_report(changed(model={**DETECTOR, "classes": 0, "detects": False}, accuracy=UNMEASURED))
+    assert "10 results (map 0 3 x 4 x 5" in page and "boxes" not in page and "0 classes" not in page

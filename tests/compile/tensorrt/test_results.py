@@ -20,14 +20,17 @@ from compile.bundle.manifest import check_bundle
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
 from compile.subject.request import Request
+from compile.summary.collect import collect, find_files
 from compile.targets.precisions import INT8
 from compile.tensorrt.evaluate import TorchNetwork
 from compile.tensorrt.network.from_file import weight_scales
 from compile.tensorrt.pipeline import run
 from compile.tensorrt.verify import verify_engine_bundle
-from repghost.api.training.built_detectors import open_built
+from repghost.api.training.built_detectors import keep_precision, open_built
+from repghost.api.training.detectors import DetectorEvaluation
 from repghost.cli import cli
 from repghost.detection.boxes import find_boxes
+from repghost.detection.evaluate import Precision, Scores
 from repghost.errors import IntegrityError, UsageError
 from tests.compile.tensorrt.test_pipeline import rewrite
 from tests.support.draw_boxes import drawn_by_the_runner
@@ -278,12 +281,22 @@ def test_average_precision_is_measured_as_the_file_is_written(made: Any) -> None
         np.testing.assert_allclose(boxes["boxes"].numpy(), find_boxes(RULE, row).on(SIZE, SIZE), rtol=1e-6)
 
 
-def test_the_report_names_results_and_no_top1(made: Any) -> None:
+def test_the_report_names_results_and_no_top1(made: Any, tmp_path: Path) -> None:
     folder = made("tensorrt", "6").parent
     page = (folder / "jetson.md").read_text()
+    for ap in (0.2, 0.25):  # the second time in the place of the first
+        scores = Scores(8, 20, Precision(ap, 0.5, None, None, None, None, 0.3), None, (), (("circle", 0.5),))
+        assert keep_precision(folder / "jetson", DetectorEvaluation(scores, ()), Path("shapes"), "val")
+    measured = (folder / "jetson.md").read_text()
+    assert "int8: AP 25.0%, AP50 50.0% on 8 pictures with 20 objects of shapes, split val" in measured
+    assert "AP 20.0%" not in measured and "not measured (it gives" not in measured
+    assert [it.what for it in collect(find_files([folder])).missing if "accuracy" in it.what] == []
+    assert not keep_precision(Path(shutil.copytree(folder / "jetson", tmp_path / "elsewhere")),
+                              DetectorEvaluation(scores, ()), Path("shapes"), "val")  # fmt: skip
     assert "boxes of 3 classes; 4 results (scores.0.result 6 x 6 x 8, " in page and "top-1" not in page
     assert "detect-validate" in page and "calibrated with 8 pictures of noise" in page
     card = (folder / "jetson-card.md").read_text()
+    assert "this bundle: AP 25.0%" in card
     assert 'pipeline_tag: "object-detection"' in card and "top-1" not in card
     shown = CliRunner().invoke(cli, ["report", str(folder)])
     assert shown.exit_code == 0 and "boxes of 3 classes" in shown.output
