@@ -14,18 +14,24 @@ SMALLEST_BATCH = 8  # batch norm's statistics are of little use below
 SMALL_BATCH_RATE = 0.02  # learns on batches of 8, from random weights and from pretrained ones
 
 
-def suit_device(recipe: Recipe, device: torch.device) -> tuple[Recipe, str]:
-    """Return the recipe without float16 where there is no GPU, and what to tell the user, "" where nothing changed.
+def suit_amp(amp: str, device: torch.device) -> tuple[str, str]:
+    """Return the type of mixed precision without float16 where there is no GPU, and what to tell the user, "" if equal.
 
     PyTorch's kernels for float16 take 7 times as long as those for float32 on a processor, and for bfloat16 up to 1.6
     times as long also where it has instructions for them (AVX512_BF16, both widths of input measured).
     """
-    if device.type != "cpu" or recipe.execution.amp != "float16":
-        return recipe, ""
-    return recipe.changed(amp="off"), (
+    if device.type != "cpu" or amp != "float16":
+        return amp, ""
+    return "off", (
         "mixed precision: float16 is several times slower than float32 on a processor, so this run computes in "
         f"float32, as with {option('amp_dtype', 'off')}"
     )
+
+
+def suit_device(recipe: Recipe, device: torch.device) -> tuple[Recipe, str]:
+    """Return the recipe of a classifier with `suit_amp`, and what to tell the user."""
+    amp, said = suit_amp(recipe.execution.amp, device)
+    return recipe.changed(amp=amp) if said else recipe, said
 
 
 def few_steps(steps: int, rising: int = 0) -> str:

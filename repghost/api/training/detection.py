@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from repghost.network.spec import parse_width
 from repghost.training.core.epochs import RESUMES
 from repghost.training.core.hooks import StepRecord, TrainingStoppedError
 from repghost.training.options import Loading, Options, Resume
-from repghost.training.suit import few_steps
+from repghost.training.suit import few_steps, suit_amp
 from repghost.training.transfer import Start, read_start
 
 OUTPUT, WORKERS, BROKEN_LIMIT = "runs/detect", 4, 50
@@ -52,6 +53,7 @@ def train_detector(
     resume: Resume = "new",
     workers: int = WORKERS,
     broken_limit: int = BROKEN_LIMIT,
+    recovery_interval: int = 0,
     device: str | None = None,
     dist_timeout: float = TIMEOUT,
     epochs: int | None = None,
@@ -59,9 +61,15 @@ def train_detector(
     learning_rate: float | None = None,
     momentum: float | None = None,
     weight_decay: float | None = None,
+    sched: str | None = None,
     milestones: Sequence[int] | None = None,
     warmup_steps: int | None = None,
     clip_grad: float | None = None,
+    accumulate: int | None = None,
+    amp_dtype: str | None = None,
+    ema: bool | None = None,
+    ema_decay: float | None = None,
+    ema_warmup: bool | None = None,
     flip: float | None = None,
     crop: float | None = None,
     colour: float | None = None,
@@ -88,6 +96,7 @@ def train_detector(
         resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on where there is one.
         workers: processes that decode.
         broken_limit: images that may be broken.
+        recovery_interval: batches between two states; 0: after each epoch only.
         device: "cpu" or "cuda"; None: a GPU where there is one for each process.
         dist_timeout: seconds to wait for other processes.
         epochs: passes over the images; None: 12.
@@ -95,9 +104,15 @@ def train_detector(
         learning_rate: after the warm-up; None: 0.01 (RetinaNet) or 0.02 (Mask R-CNN, ssdlite) per 16 images.
         momentum: of SGD; None: 0.9.
         weight_decay: None: 1e-4.
+        sched: "step" divides the rate by 10 at the milestones, "cosine" lets it fall to 0; None: "step".
         milestones: epochs after which the rate is divided by 10; None: 8 and 11.
         warmup_steps: None: 500.
         clip_grad: limit of the gradient's norm; None: 10.
+        accumulate: batches per step; None: 1.
+        amp_dtype: "float16", "bfloat16" or "off"; None: "off".
+        ema: average the weights; the better ones of each epoch are kept; None: no.
+        ema_decay: of the average; None: 0.998.
+        ema_warmup: at first the average covers the latest steps only; None: yes.
         flip: probability of mirroring; None: 0.5.
         crop: of ssdlite: probability that an image is cut, or made smaller; None: 0.5.
         colour: of ssdlite: share by which brightness and contrast change; None: 0.3.
@@ -128,10 +143,12 @@ def train_detector(
         )
     values: dict[str, Any] = {
         "epochs": epochs, "batch": batch, "learning_rate": learning_rate, "momentum": momentum,
-        "weight_decay": weight_decay, "milestones": None if milestones is None else tuple(milestones),
-        "warmup_steps": warmup_steps, "clip_grad": clip_grad, "flip": flip, "crop": crop, "colour": colour,
+        "weight_decay": weight_decay, "sched": sched, "milestones": None if milestones is None else tuple(milestones),
+        "warmup_steps": warmup_steps, "clip_grad": clip_grad, "accumulate": accumulate, "amp": amp_dtype, "ema": ema,
+        "ema_decay": ema_decay, "ema_warmup": ema_warmup, "flip": flip, "crop": crop, "colour": colour,
         "min_size": min_size, "max_size": max_size, "freeze": freeze, "train_norm": train_norm, "seed": seed,
     }  # fmt: skip
+    _refuse_without_effect(values)
     values = {name: value for name, value in values.items() if value is not None}
     values = {**DetectionRecipe.defaults(detector), **values}
     if detector == "ssdlite":
@@ -144,12 +161,14 @@ def train_detector(
         values = {"freeze": "none", "train_norm": True, **values}
     recipe = DetectionRecipe(kind=detector, width=parse_width(width, custom=True), **values)
     with join(device, dist_timeout) as ranks:
+        amp, said = suit_amp(recipe.amp, ranks.device)
+        recipe = replace(recipe, amp=amp)
         images, validation = _open_splits(Path(data), train_split, val_split, recipe)
         weights = None if pretrained is None else read_start(str(pretrained), recipe.width)
         tell = Told(say if ranks.first else silent)
-        tell(*_notes(recipe, images, validation, weights, ranks))
+        tell(said, *_notes(recipe, images, validation, weights, ranks))
         loading = Loading(workers, broken_limit=broken_limit)
-        beside = Options(loading, weights=weights, resume=resume, ranks=ranks)
+        beside = Options(loading, recovery_interval, weights=weights, resume=resume, ranks=ranks)
         if on_begin is not None:
             on_begin(recipe.epochs)
         with interruptible(TrainingStoppedError, output) as should_stop:
@@ -272,9 +291,24 @@ def _notes(
     recipe: DetectionRecipe, images: CocoImages, validation: CocoImages | None, weights: Start | None, ranks: Ranks
 ) -> tuple[str, ...]:
     """Return what to know before the first step."""
-    steps = recipe.epochs * (len(images.trainable()) // (recipe.batch * ranks.count))
+    steps = recipe.epochs * (len(images.trainable()) // (recipe.batch * ranks.count * recipe.accumulate))
     said = (*(weights.notes if weights else ()), *(validation.notes if validation else ()))
     return (few_steps(steps, recipe.warmup_steps), *said)
+
+
+def _refuse_without_effect(values: Mapping[str, Any]) -> None:
+    """Refuse a value that would change nothing in this run.
+
+    Raises:
+        UsageError: naming it and what it needs.
+    """
+    if values["sched"] == "cosine" and values["milestones"] is not None:
+        raise UsageError(
+            f"{option('milestones')} has no effect with {option('sched', 'cosine')}; leave one of them out."
+        )
+    for name in ("ema_decay", "ema_warmup"):
+        if values[name] is not None and not values["ema"]:
+            raise UsageError(f"{option(name)} has no effect without {option('ema')}; give that too, or leave it out.")
 
 
 def _hooks(

@@ -38,7 +38,9 @@ class TrainedDetector(Shown):
         found = f"not measured; give {option('val_split')}" if boxes is None else (
             f"boxes {percent(boxes.ap)}, at overlap 0.5 {percent(boxes.ap50)}"
         )  # fmt: skip
-        return [f"average precision: {found}", f"written: {self.path}"]
+        broken = self.history[-1].broken_pictures
+        left_out = [f"broken pictures left out: {broken}"] if broken else []
+        return [f"average precision: {found}", *left_out, f"written: {self.path}"]
 
     def __repr__(self) -> str:
         return "\n".join(self.lines)

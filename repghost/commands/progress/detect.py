@@ -38,5 +38,7 @@ class DetectProgress:
         evaluated = "" if record.boxes is None else f", AP of boxes {percent(record.boxes.ap)}"
         if record.masks is not None:
             evaluated += f", of masks {percent(record.masks.ap)}"
+        if record.averaged_ap is not None:
+            evaluated += f" with {record.weights} weights"
         speed = f"{record.pictures_per_second:.2f} pictures/s"
         say_progress(f"epoch {record.epoch}/{self.epochs}: loss {record.loss:.4f}{evaluated}, {speed}", err=True)

@@ -7,7 +7,13 @@ from typing import Any
 
 import click
 
-from repghost.commands.options.process_options import ProcessOptions, process_options, quiet_but_first
+from repghost.commands.options.process_options import (
+    ProcessOptions,
+    process_options,
+    processes_option,
+    quiet_but_first,
+    start_processes,
+)
 from repghost.commands.progress.detect import DetectProgress
 from repghost.commands.progress.notes import say_notes
 from repghost.errors import UsageError
@@ -27,6 +33,7 @@ _OPTIONS = (
     click.option("--workers", "-j", default=4, show_default=True, type=click.IntRange(0),
                  help="Processes that decode."),
     click.option("--broken-limit", default=50, show_default=True, type=click.IntRange(0)),
+    click.option("--recovery-interval", default=0, type=click.IntRange(0), help="Batches between states in an epoch."),
     click.option("--width", default="1.0", show_default=True, help="Of the backbone."),
     click.option("--epochs", type=int, help="[default: 12]"),
     click.option("--batch", "-b", type=int, help="Pictures per step and process.  [default: 2; ssdlite: 16]"),
@@ -35,8 +42,15 @@ _OPTIONS = (
     click.option("--momentum", type=float, help="[default: 0.9]"),
     click.option("--weight-decay", type=float, help="[default: 1e-4]"),
     click.option("--milestones", help="Epochs after which the rate is divided by 10.  [default: 8,11]"),
+    click.option("--sched", help="step or cosine.  [default: step, at --milestones]"),
     click.option("--warmup-steps", type=int, help="[default: 500]"),
     click.option("--clip-grad", type=float, help="Limit of the gradient's norm.  [default: 10]"),
+    click.option("--accumulate", "--grad-accum-steps", "accumulate", type=int, help="Batches per step.  [default: 1]"),
+    click.option("--amp-dtype", help="float16, bfloat16 or off.  [default: off]"),
+    click.option("--model-ema/--no-model-ema", "--ema/--no-ema", "ema", default=None, help="Average the weights."),
+    click.option("--model-ema-decay", "--ema-decay", "ema_decay", type=float, help="Of the average.  [default: 0.998]"),
+    click.option("--model-ema-warmup/--no-model-ema-warmup", "--ema-warmup/--no-ema-warmup", "ema_warmup", default=None,
+                 help="At first the average covers the latest steps only.  [default: yes]"),
     click.option("--flip", type=float, help="Probability of mirroring.  [default: 0.5]"),
     click.option("--crop", type=float, help="Of ssdlite: probability of a part or a larger canvas.  [default: 0.5]"),
     click.option("--colour", type=float, help="Of ssdlite: change of brightness and contrast.  [default: 0.3]"),
@@ -57,13 +71,15 @@ def _with_options(function: Any) -> Any:
 
 @click.command("detect-train", short_help="Train a detector on data in COCO's format.")
 @_with_options
+@processes_option
 @process_options
-def command(data: Path, milestones: str | None, processes: ProcessOptions, **values: Any) -> None:
+def command(data: Path, milestones: str | None, count: int | None, processes: ProcessOptions, **values: Any) -> None:
     """Train a detector and write OUTPUT/detector.safetensors.
 
     The defaults are the customary 12 epochs at 800 pixels; docs/training.md has the recipe. Several processes:
-    torchrun --nproc-per-node=N -m repghost detect-train ...
+    --processes N on this machine, or torchrun --nproc-per-node=N -m repghost detect-train ...
     """
+    start_processes(count)
     from repghost.api.training.detection import train_detector
 
     shown, split = DetectProgress(), values["val_split"] or values["train_split"]

@@ -38,6 +38,7 @@ EVERYWHERE = {"json", "quiet", "verbose"}
 ONLY_THERE = {
     "compile": {"model"},  # `network` takes it
     "explain": {"html"},  # `to_html` of what it returns
+    "detect-train": {"processes"},  # what starts several processes
     "detect-export": {"size"},  # height and width there
     "fuse": {"check", "output"},
     # What `quantize` before it takes, and what starts a program of Python several times:

@@ -12,9 +12,10 @@ from repghost.cli import cli
 from repghost.detection.checkpoint import read_detector
 from repghost.detection.coco import open_coco
 from repghost.detection.recipe import DetectionRecipe
+from repghost.detection.state import FORM
 from repghost.detection.train import DetectionHooks, build, train
 from repghost.errors import RepGhostError, UsageError
-from repghost.training.core.hooks import TrainingStoppedError
+from repghost.training.core.hooks import StepRecord, TrainingStoppedError
 from repghost.training.options import Loading, Options
 from repghost.training.transfer import Start
 from tests.support.drawn import draw
@@ -22,8 +23,8 @@ from tests.support.networks import network
 from tests.support.two_processes import TwoProcesses
 
 RECIPE = DetectionRecipe(
-    width=0.25, epochs=2, batch=2, milestones=(1,), warmup_steps=2, min_size=64, max_size=96, train_norm=True,
-    learning_rate=0.002, freeze="none",
+    width=0.25, epochs=2, batch=1, accumulate=2, milestones=(1,), warmup_steps=2, min_size=64, max_size=96,
+    train_norm=True, learning_rate=0.002, freeze="none", amp="bfloat16", ema=True,
 )  # fmt: skip
 
 
@@ -61,6 +62,25 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(
 
 
 @pytest.mark.slow
+def test_a_killed_run_goes_on_from_the_last_state(folder: Path, whole: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(record: StepRecord) -> None:
+        if (record.epoch, record.batch) == (1, 4):
+            raise Killed
+
+    dataset, loading = open_coco(folder, "train", masks=False), Loading(0)
+    with pytest.raises(Killed):
+        train(RECIPE, dataset, tmp_path, DetectionHooks(step=kill), options=Options(loading, state_interval=2))
+    assert FORM.read(tmp_path / "state.pt").progress.batches == 4
+    _, history = train(RECIPE, dataset, tmp_path, options=Options(loading, resume="auto"))
+    assert [record.weights for record in history] == ["averaged", "averaged"]  # no split judges
+    actual = weights(tmp_path)
+    assert all(torch.equal(value, actual[name]) for name, value in whole.items())
+
+
+@pytest.mark.slow
 def test_another_recipe_or_a_finished_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     dataset, run = open_coco(folder, "train", masks=False), tmp_path / "run"
     with pytest.raises(UsageError, match="no training state"):
@@ -90,7 +110,7 @@ def test_broken_images_are_skipped_up_to_a_limit(limit: int, works: bool, folder
 
 def test_too_few_images_for_a_step_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="lower batch="):
-        train(DetectionRecipe(**{**RECIPE.to_dict(), "batch": 7}), open_coco(folder, "train", False), tmp_path / "run")
+        train(DetectionRecipe(**{**RECIPE.to_dict(), "batch": 4}), open_coco(folder, "train", False), tmp_path / "run")
 
 
 def test_the_backbone_begins_with_the_weights_of_a_classifier_and_keeps_fixed_statistics() -> None:
@@ -110,10 +130,14 @@ def test_the_commands_train_validate_and_export(folder: Path, tmp_path: Path) ->
     run = tmp_path / "a run"
     sizes = ["--width", "0.25", "--epochs", "1", "--batch", "2", "--min-size", "64", "--max-size", "96", "-j", "0"]
     splits = ["--train-split", "train", "--val-split", "val"]
-    result = CliRunner().invoke(cli, ["detect-train", "--data", str(folder), *sizes, *splits, "-o", str(run)])
+    shared = ["--model-ema", "--model-ema-decay", "0.9", "--accumulate", "1", "--amp-dtype", "float16"]
+    shared += ["--sched", "cosine", "--recovery-interval", "2"]
+    result = CliRunner().invoke(cli, ["detect-train", "--data", str(folder), *sizes, *splits, *shared, "-o", str(run)])
     assert result.exit_code == 0, result.output
     assert "average precision: boxes" in result.stdout
-    assert "too few to learn much" in result.stderr
+    assert "too few to learn much" in result.stderr and "as with --amp-dtype off" in result.stderr
+    (record,) = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert record["boxes"]["ap"] == max(record["raw_ap"], record["averaged_ap"])
     assert sorted(path.name for path in run.iterdir()) == ["detector.safetensors", "log.jsonl", "state.pt"]
     path = str(run / "detector.safetensors")
     result = CliRunner().invoke(cli, ["detect-validate", path, "--data", str(folder), "--split", "val", "--fused"])
@@ -157,6 +181,9 @@ def test_two_processes_train_as_one_with_twice_the_batch(
         (["--width", "x"], "width"),
         (["--data", "nowhere"], "no such file"),
         (["--val-split", "train"], "is trained on"),
+        (["--sched", "cosine", "--milestones", "1"], "--milestones has no effect"),
+        (["--model-ema-decay", "0.9"], "without --model-ema"),
+        (["--amp-dtype", "int4"], "int4"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: list[str], message: str, folder: Path, tmp_path: Path) -> None:
