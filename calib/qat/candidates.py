@@ -1,14 +1,14 @@
 """Candidates for the file that is written: the calibrated network and what training made of it, evaluated as integers.
 
 A network replaces the one before it only where it is significantly better: its training objective on held-out images
-is lower by more than two standard errors of the paired difference, and its top-1 is not lower. Top-1 alone does not
-tell: some 30 of 2,000 predictions differ from the float network's, and which ones they are is chance.
+is lower by more than two standard errors of the paired difference, and its top-1, of a detector its AP50, is not lower.
+Top-1 alone does not tell: some 30 of 2,000 predictions differ from the float network's, and which ones is chance.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -64,11 +64,67 @@ class Score:
     divergence: float
     objective: NDArray[np.float64]
 
-    def better_than(self, other: Score) -> bool:
-        """Return whether the objective is significantly lower and top-1 not lower."""
-        gain = other.objective - self.objective
-        error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
-        return self.top1 >= other.top1 and bool(gain.mean() > SIGNIFICANT * error)
+    @property
+    def right(self) -> float:
+        """What must not become less."""
+        return self.top1
+
+    def to_dict(self) -> dict[str, float]:
+        """Return what the file records about it."""
+        return {name: getattr(self, name) for name in ("top1", "loss", "agreement", "divergence")}
+
+    def __str__(self) -> str:
+        return f"top-1 {self.top1:.2%}, loss {self.loss:.4f}, as float {self.agreement:.2%}"
+
+
+@dataclass(frozen=True, eq=False)
+class BoxScore:
+    """The same of a detector.
+
+    Attributes:
+        ap50: average precision of boxes at an overlap of 0.5.
+        loss: mean of the detector's loss.
+        objective: what training minimizes, for each image, float64 [N].
+    """
+
+    ap50: float
+    loss: float
+    objective: NDArray[np.float64]
+
+    @property
+    def right(self) -> float:
+        """What must not become less."""
+        return self.ap50
+
+    def to_dict(self) -> dict[str, float]:
+        """Return what the file records about it."""
+        return {name: getattr(self, name) for name in ("ap50", "loss")}
+
+    def __str__(self) -> str:
+        return f"AP50 {self.ap50:.2%}, loss {self.loss:.4f}"
+
+
+AnyScore = Score | BoxScore
+
+
+def is_better(score: AnyScore, other: AnyScore) -> bool:
+    """Return whether the objective is significantly lower, and what is right not less."""
+    gain = other.objective - score.objective
+    error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
+    return score.right >= other.right and bool(gain.mean() > SIGNIFICANT * error)
+
+
+class Judge(Protocol):
+    """Images that only choose between candidates, and how."""
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """What a network is given, uint8 [N, height, width, channels]."""
+        ...
+
+    def score(self, logits: torch.Tensor) -> AnyScore:
+        """Return how good a network's float64 [N, numbers] are."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,18 +137,11 @@ class Candidate:
     """
 
     name: str
-    score: Score
+    score: AnyScore
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the file records about it."""
-        score = self.score
-        return {
-            "name": self.name,
-            "top1": score.top1,
-            "loss": score.loss,
-            "agreement": score.agreement,
-            "divergence": score.divergence,
-        }
+        return {"name": self.name, **self.score.to_dict()}
 
 
 @dataclass(eq=False)
@@ -100,18 +149,16 @@ class Candidates:
     """The candidates of a run as they come; each in turn replaces the one chosen before it where it is better.
 
     Attributes:
-        held_out: the images that they are evaluated on.
+        judge: the images that they are evaluated on, and how.
         preprocess: the one of these images.
-        settings: the objective of the training.
         ranks: this process among the others, each of which evaluates a share of the images.
         found: all of them, in order.
         chosen: the one that is left.
         network: its graph and scales.
     """
 
-    held_out: HeldOut
+    judge: Judge
     preprocess: Preprocess
-    settings: QatSettings
     ranks: Ranks
     found: list[Candidate] = field(default_factory=list)
     chosen: Candidate | None = None
@@ -123,7 +170,7 @@ class Candidates:
         Raises:
             UsageError: when an accumulator could leave its type.
         """
-        network, images = ExactNetwork(graph, spec), self.held_out.images
+        network, images = ExactNetwork(graph, spec), self.judge.images
         begin, end = ((self.ranks.rank + one) * len(images) // self.ranks.count for one in (0, 1))
         own = images[begin:end]
         step = max(1, VALIDATION_PIXELS // self.preprocess.pixels)
@@ -132,11 +179,33 @@ class Candidates:
             for start in range(0, len(own), step)
         ]
         everything = [part for process in self.ranks.gather(parts) for part in process]
-        candidate = Candidate(name, score(torch.cat(everything).double(), self.held_out, self.settings))
+        candidate = Candidate(name, self.judge.score(torch.cat(everything).double()))
         self.found.append(candidate)
-        if self.chosen is None or candidate.score.better_than(self.chosen.score):
+        if self.chosen is None or is_better(candidate.score, self.chosen.score):
             self.chosen, self.network = candidate, (graph, spec)
         return candidate
+
+
+@dataclass(frozen=True, eq=False)
+class ClassJudge:
+    """The `Judge` of a network that tells classes apart.
+
+    Attributes:
+        held_out: the images.
+        settings: the objective of the training.
+    """
+
+    held_out: HeldOut
+    settings: QatSettings
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """The held-out ones."""
+        return self.held_out.images
+
+    def score(self, logits: torch.Tensor) -> Score:
+        """Return the score of logits."""
+        return score(logits, self.held_out, self.settings)
 
 
 def score(logits: torch.Tensor, held_out: HeldOut, settings: QatSettings) -> Score:

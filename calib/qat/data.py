@@ -49,17 +49,34 @@ def split_images(labels: NDArray[np.int64], settings: QatSettings) -> Split:
     Raises:
         UsageError: when fewer than four images are there.
     """
-    if len(labels) < 4:
-        raise UsageError(
-            f"{len(labels)} pictures are too few: some calibrate, others choose, the rest trains; a few thousand are "
-            f"usual. Give {option('data')} a larger set."
-        )
-    held = max(1, min(settings.held_out, len(labels) // 4))
-    observe = max(1, min(settings.schedule.observe, len(labels) - held - 1))
+    held, observe = _sizes(len(labels), settings)
     calibration = choose_balanced(labels, observe, settings.seed)
     chosen = choose_balanced(labels, observe + held, settings.seed)
     held_out = np.setdiff1d(chosen, calibration)
     return Split(calibration, held_out, np.setdiff1d(np.arange(len(labels)), held_out))
+
+
+def split_places(count: int, settings: QatSettings) -> Split:
+    """Return the parts of so many images with boxes: the first ones calibrate, and the seed chooses the held-out ones.
+
+    Raises:
+        UsageError: when fewer than four images are there.
+    """
+    held, observe = _sizes(count, settings)
+    rest = np.random.default_rng(settings.seed).permutation(np.arange(observe, count))
+    held_out = np.sort(rest[:held])
+    return Split(np.arange(observe), held_out, np.setdiff1d(np.arange(count), held_out))
+
+
+def _sizes(count: int, settings: QatSettings) -> tuple[int, int]:
+    """Return how many images of a set are held out, and how many calibrate."""
+    if count < 4:
+        raise UsageError(
+            f"{count} pictures are too few: some calibrate, others choose, the rest trains; a few thousand are "
+            f"usual. Give {option('data')} a larger set."
+        )
+    held = max(1, min(settings.held_out, count // 4))
+    return held, max(1, min(settings.schedule.observe, count - held - 1))
 
 
 @dataclass(frozen=True, eq=False)

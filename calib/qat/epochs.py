@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -15,14 +16,12 @@ from calib.qat.settings import FREEZE_STATISTICS
 from calib.qat.state import QatState, RunKey, read_state, restore_candidates, take_state, write_state
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError
-from repghost.training.classify import Classes
 from repghost.training.core.epochs import check_resume, run_epochs
 from repghost.training.core.hooks import StepHooks, StepRecord
 from repghost.training.core.loop import Intervals
 from repghost.training.core.progress import Progress
 from repghost.training.core.snapshot import Snapshot
-from repghost.training.core.task import BatchLoss
-from repghost.training.feeds.base import Batch
+from repghost.training.core.task import BatchLoss, Lesson
 from repghost.training.options import Resume
 
 
@@ -81,7 +80,7 @@ class QatTask:
         done: epochs.
     """
 
-    lesson: Classes
+    lesson: Lesson[Any]
     candidates: Candidates
     hooks: Hooks
     execution: Execution
@@ -96,11 +95,11 @@ class QatTask:
         assert isinstance(run, QatRun)
         return run
 
-    def batches(self, epoch: int, done: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, done: int) -> Iterator[Any]:
         """Yield the batches of an epoch."""
         return self.lesson.batches(epoch, done)
 
-    def loss(self, batch: Batch, epoch: int, number: int) -> BatchLoss:
+    def loss(self, batch: Any, epoch: int, number: int) -> BatchLoss:
         """Return the loss of a batch."""
         return self.lesson.loss(batch, epoch, number)
 

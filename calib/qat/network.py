@@ -24,7 +24,7 @@ from calib.settings.policy import moves
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import fake_quantize_weight, full_precision, weight_steps
 from repghost.graph.operators import INPUT, RELU, ChannelSlopes, Classifier, Concat, Convolution, Graph, Operator
-from repghost.graph.run import FAST, Kernels, clamped, convolve, followed_by, run
+from repghost.graph.run import FAST, Kernels, clamped, convolve, followed_by, numbers_of, run
 from repghost.graph.trace import check_finite
 
 LayerWeights = Callable[[str, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]  # name, input -> weight, bias
@@ -49,7 +49,10 @@ class QatNetwork(nn.Module):
                 self.register_buffer(f"slopes{key(op.name)}", torch.tensor(op.slopes))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits, float32 [N, classes], of float32 [N, C, H, W], normalized."""
+        """Return the logits, float32 [N, classes], of float32 [N, C, H, W], normalized.
+
+        Of several results the numbers, float32 [N, numbers], as `calib.integer.program.Program` orders them.
+        """
         observing = self.training and self.source.observes
         # Where weights do not depend on the layer's input, all are quantized at once.
         layer = partial(self._layer, weights={} if observing else self._quantized_weights(), observing=observing)
@@ -60,7 +63,16 @@ class QatNetwork(nn.Module):
             Concat: self._concat,
             ChannelSlopes: lambda op, x: F.prelu(x, getattr(self, f"slopes{key(op.name)}")),
         }
-        logits = run(self._graph, followed_by(kernels, self._output), self.scales.quantize(INPUT, images, False))
+        found: dict[str, torch.Tensor] = {}
+
+        def keep(name: str, value: torch.Tensor) -> None:
+            if name in self._graph.results:
+                found[name] = value
+
+        quantized = self.scales.quantize(INPUT, images, False)
+        logits = run(self._graph, followed_by(kernels, self._output), quantized, keep)
+        if found:
+            return full_precision(numbers_of([found[name] for name in self._graph.results]))
         return full_precision(logits.flatten(1))
 
     def freeze_observers(self) -> None:

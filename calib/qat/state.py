@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from calib.qat.candidates import Candidate, Candidates, Quantization, Score
+from calib.qat.candidates import BoxScore, Candidate, Candidates, Quantization, Score
 from calib.qat.weights import layers_of
 from calib.settings.quantspec import QuantSpec
 from repghost.checkpoints.state_file import read_values, weights_in, write_values
@@ -139,8 +139,10 @@ def _state(values: Mapping[str, Any]) -> QatState:
     if values["kind"] != "qat":
         raise UsageError("it is of another kind of training.")
     objectives = weights_in(values, "objectives")
-    records = msgspec.convert(parse_json(values["candidates"], "its candidates", TEXT_LIMIT), list[_Record])
-    candidates = tuple(Candidate(record.name, record.score(objectives[record.name])) for record in records)
+    records = parse_json(values["candidates"], "its candidates", TEXT_LIMIT)
+    kind: type[_Record] | type[_BoxRecord] = _BoxRecord if records and "ap50" in records[0] else _Record
+    found: list[_Record | _BoxRecord] = msgspec.convert(records, list[kind])  # type: ignore[valid-type]
+    candidates = tuple(Candidate(record.name, record.score(objectives[record.name])) for record in found)
     weights, spec = weights_in(values, "weights"), values["spec"]
     return QatState(
         key=msgspec.convert(parse_json(values["key"], "its key", TEXT_LIMIT), RunKey),
@@ -164,6 +166,18 @@ class _Record(msgspec.Struct):
     def score(self, objective: Tensor) -> Score:
         """Return them with what training minimizes, of each image."""
         return Score(self.top1, self.loss, self.agreement, self.divergence, objective.double().numpy())
+
+
+class _BoxRecord(msgspec.Struct):
+    """The same of a detector."""
+
+    name: str
+    ap50: float
+    loss: float
+
+    def score(self, objective: Tensor) -> BoxScore:
+        """Return them with what training minimizes, of each image."""
+        return BoxScore(self.ap50, self.loss, objective.double().numpy())
 
 
 def _count(value: object) -> int:

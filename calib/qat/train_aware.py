@@ -8,7 +8,6 @@ where training is not better by more than chance makes it, that is the start.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,10 +18,10 @@ from torch import nn
 
 from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
-from calib.qat.candidates import Candidate, Candidates, HeldOut, Quantization
-from calib.qat.data import TrainingFeed
+from calib.qat.candidates import Candidate, Candidates, Quantization
 from calib.qat.epochs import Execution, Hooks, QatTask, check_state, train_epochs
-from calib.qat.loop import QatRun, make_optimizer, qat_loss
+from calib.qat.lessons import Lessons
+from calib.qat.loop import QatRun, make_optimizer
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
 from calib.qat.state import RunKey, start_digest, weights_digest
@@ -30,19 +29,15 @@ from calib.qat.weights import FusedWeights
 from calib.quantize import Quantized, Source, describe_source, write_model
 from calib.settings.config import QuantConfig
 from calib.settings.describe import CALIBRATED
-from repghost.data.base import Prepared
 from repghost.data.images.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, option
-from repghost.evaluation.accuracy import predict
 from repghost.graph.module import GraphModule
 from repghost.graph.operators import Graph
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
 from repghost.network.model import RepGhostNet
-from repghost.training.classify import Classes
 from repghost.training.core.run import Updating
-from repghost.training.losses import as_teacher
 
 ALGORITHM = "qat"
 
@@ -58,26 +53,6 @@ class QatPlan:
 
     config: QuantConfig = field(default_factory=QuantConfig)
     settings: QatSettings = field(default_factory=QatSettings)
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """The images of a run, split by `calib.qat.data.split_images`.
-
-    Attributes:
-        calibration: uint8 [N, height, width, channels].
-        held_out: the images that choose, with labels.
-        training: batches.
-    """
-
-    calibration: NDArray[np.uint8]
-    held_out: Prepared
-    training: TrainingFeed
-
-    @property
-    def preprocess(self) -> Preprocess:
-        """What was done to all of them."""
-        return self.training.preprocess
 
 
 @dataclass(frozen=True)
@@ -116,7 +91,7 @@ def _float_network(model: RepGhostNet | Graph, name: str) -> _FloatNetwork:
 
 def train_aware(
     model: RepGhostNet | Graph,
-    images: Images,
+    images: Lessons,
     plan: QatPlan,
     source: Source,
     hooks: Hooks | None = None,
@@ -149,56 +124,35 @@ def train_aware(
         start = quantize_graph(network.graph, images.calibration, images.preprocess, plan.config, hooks.calibrated)
     calibration = (images.calibration, images.preprocess)
     quantized = build_network(network.branches, network.graph, start, *calibration, plan).to(ranks.device)
-    candidates = _candidates(network.module, images, settings, execution)
+    candidates = Candidates(images.judge(network.module, settings, execution), images.preprocess, ranks)
     hooks.candidate(candidates.add(CALIBRATED, *start))
-    steps = images.training.steps_per_epoch
+    steps = images.steps_per_epoch
     if not steps:
         raise UsageError(
-            f"{images.training.images_per_epoch} training pictures do not fill one step of {settings.batch} x "
+            f"{images.images_per_epoch} training pictures do not fill one step of {settings.batch} x "
             f"{ranks.count} processes; lower {option('batch')}."
         )
-    teacher = None
-    if settings.distillation > 0:
-        teacher = as_teacher(execution.teacher or network.module, ranks.device)
     run = QatRun(
         model=quantized.train(), optimizer=make_optimizer(quantized, settings), epochs=settings.epochs,
         steps_per_epoch=steps, updating=Updating(settings.amp), ranks=ranks, settings=settings,
     )  # fmt: skip
-    lesson = Classes(run, images.training, qat_loss(settings, teacher))
+    lesson = images.lesson(run, network.module, settings, execution)
     key = _run_key(start, images, settings, execution)
     train_epochs(QatTask(lesson, candidates, hooks, execution, key))
     assert candidates.chosen is not None and candidates.network is not None
     description = describe_source(network.name, images.calibration, images.preprocess, source)
     record = {"training": _training_record(candidates, images, settings, ranks)}
     written = write_model(*candidates.network, plan.config, description, record)
-    return QatResult(written, candidates.chosen, len(images.held_out.labels), tuple(candidates.found))
+    return QatResult(written, candidates.chosen, images.held_out_images, tuple(candidates.found))
 
 
-def _candidates(float_model: nn.Module, images: Images, settings: QatSettings, execution: Execution) -> Candidates:
-    """Return the place of the candidates, with what the float network and the teacher make of the held-out images."""
-    held_out, teacher = images.held_out, execution.teacher
-    logits = predict(float_model, held_out.images, images.preprocess)
-    aim = None if teacher is None else predict(teacher, held_out.images, images.preprocess)
-    if aim is not None and aim.shape != logits.shape:
-        raise UsageError(
-            f"the teacher tells {aim.shape[1]} classes apart, the network {logits.shape[1]}; give one of the same "
-            "classes in the same order."
-        )
-    found = HeldOut(held_out.images, held_out.labels, logits, aim)
-    return Candidates(found, images.preprocess, settings, execution.ranks)
-
-
-def _run_key(start: Quantization, images: Images, settings: QatSettings, execution: Execution) -> RunKey:
+def _run_key(start: Quantization, images: Lessons, settings: QatSettings, execution: Execution) -> RunKey:
     """Return what a state has to agree with."""
-    feed, digest = images.training, hashlib.sha256()
-    for values in (feed.indices, feed.dataset.labels, images.held_out.labels):
-        digest.update(np.ascontiguousarray(values).data)
-    digest.update(json.dumps(images.preprocess.to_dict()).encode())
     teacher = execution.teacher
     return RunKey(
         settings=json.dumps(settings.to_dict()),
         start=start_digest(start),
-        images=digest.hexdigest(),
+        images=images.digest(),
         teacher="" if teacher is None else weights_digest(teacher.state_dict()),
         processes=execution.ranks.count,
     )
@@ -243,15 +197,15 @@ def build_network(
     return QatNetwork(*start, weights)
 
 
-def _training_record(candidates: Candidates, images: Images, settings: QatSettings, ranks: Ranks) -> dict[str, Any]:
+def _training_record(candidates: Candidates, images: Lessons, settings: QatSettings, ranks: Ranks) -> dict[str, Any]:
     """Return what the file says of the training: settings, number of images, candidates and which was chosen."""
     assert candidates.chosen is not None
     return {
         "algorithm": ALGORITHM,
         **settings.to_dict(),
         **({} if ranks.count == 1 else {"processes": ranks.count}),
-        "training_pictures": images.training.images_per_epoch,
-        "held_out_pictures": len(images.held_out.labels),
+        "training_pictures": images.images_per_epoch,
+        "held_out_pictures": images.held_out_images,
         "candidates": [candidate.to_dict() for candidate in candidates.found],
         "chosen": candidates.chosen.name,
     }

@@ -24,7 +24,7 @@ from calib.simulate.integer_kernels import finish, integer_kernels, looked_up
 from calib.simulate.joint_tables import Table, with_tables
 from repghost.errors import UsageError
 from repghost.graph.operators import INPUT, Add, Classifier, Convolution, Graph, Layer
-from repghost.graph.run import Kernels, convolve, run
+from repghost.graph.run import Kernels, convolve, numbers_of, run
 
 FLOAT32_EXACT = 1 << 24
 
@@ -88,8 +88,7 @@ class ExactNetwork:
 
         scores = run(self._graph, self._kernels, self.quantize_input(images), integers_alone)
         if results:
-            parts = [self._dequantized(name, results[name]).permute(0, 2, 3, 1) for name in self._graph.results]
-            return torch.cat([part.flatten(1) for part in parts], 1)
+            return numbers_of([self._dequantized(name, results[name]) for name in self._graph.results])
         if self._graph.output not in self._spec.activations:
             return scores
         return self._dequantized(self._graph.output, scores).flatten(1)

@@ -9,6 +9,7 @@ import contextlib
 import copy
 import io
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,21 @@ class CocoImages(CocoDetection):
         split.notes = lacking_note(names, places)
         split._label = {own.number: int(place) + 1 for own, place in zip(self.categories, places, strict=True)}
         return split
+
+    def part(self, places: Iterable[int]) -> CocoImages:
+        """Return the images at some places of this split, as a split."""
+        from pycocotools.coco import COCO
+
+        part, whole = copy.copy(self), self.coco.dataset
+        part.ids = [self.ids[place] for place in places]
+        kept = set(part.ids)
+        images = [row for row in whole["images"] if row["id"] in kept]
+        annotations = [row for row in whole["annotations"] if row["image_id"] in kept]
+        part.coco = COCO()
+        part.coco.dataset = {**whole, "images": images, "annotations": annotations}
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints how long it took
+            part.coco.createIndex()
+        return part
 
     def numbers(self) -> dict[int, int]:
         """Return the number that the file gives the category of each label."""

@@ -93,6 +93,17 @@ def evaluate(
     )
 
 
+def precision_of_boxes(dataset: CocoImages, found: Iterable[dict[str, torch.Tensor]]) -> Precision:
+    """Return COCO's figures for boxes that are there already.
+
+    Args:
+        dataset: the images.
+        found: boxes in pixels of each image, labels and scores, in the images' order.
+    """
+    rows = [row for number, boxes in zip(dataset.ids, found, strict=True) for row in _as_coco(dataset, number, boxes)]
+    return _precision(_evaluator(dataset, rows, "bbox"))
+
+
 def _as_coco(dataset: CocoImages, number: int, found: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
     """Return the detections of one image as rows of COCO's result format."""
     boxes = found["boxes"].cpu().double().numpy()

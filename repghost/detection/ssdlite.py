@@ -52,7 +52,7 @@ class SSDLite(SSD):
         backbone = SSDBackbone(features_of(model, STRIDES))
         rule = box_rule(classes, size)
         head = SSDLiteHead(backbone.channels, [len(level.anchors) for level in rule.levels], classes + 1)
-        super().__init__(backbone, _Anchors(rule), (size, size), classes + 1, list(IMAGENET_MEAN), list(IMAGENET_STD),
+        super().__init__(backbone, Anchors(rule), (size, size), classes + 1, list(IMAGENET_MEAN), list(IMAGENET_STD),
                          head=head, **options)  # fmt: skip
         self.rule, self.preprocess = rule, detector_preprocess(size)
 
@@ -128,7 +128,7 @@ def _by_anchor(heads: nn.ModuleList, maps: list[Tensor], columns: int) -> Tensor
     return torch.cat([value.reshape(len(value), -1, columns) for value in found], 1)
 
 
-class _Anchors(nn.Module):
+class Anchors(nn.Module):
     """The anchors of a rule as torchvision's losses read them, in pixels of the network's input."""
 
     def __init__(self, rule: BoxRule) -> None:
@@ -142,9 +142,12 @@ class _Anchors(nn.Module):
     def forward(self, images: Any, maps: list[Tensor]) -> list[Tensor]:
         """Return left, top, right and bottom of each anchor, once for each image."""
         height, width = images.tensors.shape[2:]
+        return [self.corners(height, width).to(maps[0].device)] * len(images.tensors)
+
+    def corners(self, height: int, width: int) -> Tensor:
+        """Return left, top, right and bottom of each anchor in an input of so many pixels, float32 [anchors, 4]."""
         grid = torch.from_numpy(self.rule.grid()) * torch.tensor([width, height] * 2)
-        corners = torch.cat([grid[:, :2] - grid[:, 2:] / 2, grid[:, :2] + grid[:, 2:] / 2], 1)
-        return [corners.float().to(maps[0].device)] * len(images.tensors)
+        return torch.cat([grid[:, :2] - grid[:, 2:] / 2, grid[:, :2] + grid[:, 2:] / 2], 1).float()
 
 
 def box_rule(classes: int, size: int) -> BoxRule:

@@ -8,7 +8,7 @@ depends on the table: a float tensor here, int8 numbers in `calib.simulate.exact
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -95,6 +95,11 @@ def run(
             if not readers[name]:
                 del values[name]
     return values[graph.output]
+
+
+def numbers_of(results: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the numbers of several results, [N, C, H, W] each, as [N, numbers]: [H, W, C] of one after another."""
+    return torch.cat([value.permute(0, 2, 3, 1).flatten(1) for value in results], 1)
 
 
 def run_operator(operator: Operator, kernels: Kernels[V], values: Mapping[str, V]) -> V:

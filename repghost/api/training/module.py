@@ -140,7 +140,7 @@ def check_trainable(q: QuantizedNetwork, mode: str) -> None:
 def source_of(q: QuantizedNetwork) -> Source:
     """Return what the file says of weights, labels and images; the same that `repghost.quantize` wrote."""
     origin = q.calibration.origin
-    return Source(q.labels, q.network.digest, {**origin, "broken": len(origin.get("broken", ()))})
+    return Source(q.labels, q.network.digest, {**origin, "broken": len(origin.get("broken", ()))}, q.network.detection)
 
 
 def _unwrapped(module: nn.Module) -> QatModule:

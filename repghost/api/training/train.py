@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from calib.qat.candidates import Candidate
-from calib.qat.data import TrainingFeed, split_images
+from calib.qat.data import TrainingFeed, split_images, split_places
 from calib.qat.epochs import Execution, Hooks, check_state
+from calib.qat.lessons import Images, Lessons
 from calib.qat.loop import QatStep
 from calib.qat.settings import EPOCH_IMAGES, EPOCHS, FLOAT, QatSettings, Schedule
-from calib.qat.train_aware import Images, QatPlan, train_aware
+from calib.qat.train_aware import QatPlan, train_aware
 from repghost.api.accepted.images import ImagesLike
 from repghost.api.accepted.sources import SetSource, open_source
 from repghost.api.bundles import Say, silent
 from repghost.api.dataset import Split, open_dataset
 from repghost.api.quantized import QuantizedNetwork
-from repghost.api.shown.notes import Told
+from repghost.api.shown.notes import Told, warn_of
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.training.interrupts import interruptible
 from repghost.api.training.module import check_trainable, source_of
 from repghost.api.training.teachers import TeacherLike, open_teacher
-from repghost.data import prepare
-from repghost.distributed.ranks import TIMEOUT, join
-from repghost.errors import UsageError
+from repghost.data import ImageSet, prepare
+from repghost.detection.boxes import BoxRule
+from repghost.distributed.ranks import TIMEOUT, Ranks, join
+from repghost.errors import UsageError, option
 from repghost.evaluation.classes import match_classes
 from repghost.training.follow.hooks import TrainingStoppedError
 from repghost.training.options import Loading, Resume
 from repghost.training.recipe_parts import ALPHA, SOFT, TEMPERATURE
 from repghost.training.suit import few_steps
+
+TRAIN = "train"  # the split
+# What belongs to networks that tell classes apart, with its defaults.
+OF_CLASSES = {
+    "mode": "fused", "teacher": FLOAT, "teacher_weights": None, "distill_alpha": ALPHA, "distill_kind": SOFT,
+    "distill_temperature": TEMPERATURE, "crop_padding": 0, "flip": False, "statistics_momentum": 0.0,
+    "class_order": None,
+}  # fmt: skip
 
 
 def train_quantized(
@@ -65,6 +76,7 @@ def train_quantized(
     recovery_interval: int = 0,
     dist_timeout: float = TIMEOUT,
     class_order: str | None = None,
+    split: str = TRAIN,
     on_step: Callable[[QatStep], None] | None = None,
     on_candidate: Callable[[Candidate], None] | None = None,
     on_refused: Callable[[str, str], None] | None = None,
@@ -108,6 +120,7 @@ def train_quantized(
         recovery_interval: steps between two states; 0: after each epoch only.
         dist_timeout: seconds to wait for other processes.
         class_order: of a network that does not name its classes.
+        split: of a detector's images, a folder in COCO's format.
         on_step: is told each step.
         on_candidate: is told the score of each network that could be chosen.
         on_refused: is told of a network after an epoch that integers could not hold, and why.
@@ -120,33 +133,36 @@ def train_quantized(
         KeyboardInterrupt: after Ctrl-C.
     """
     check_trainable(q, mode)
-    source = open_source(data if not isinstance(data, str | os.PathLike) else _train_of(data), calibrates=True)
-    if not isinstance(source, SetSource):
-        raise UsageError(
-            "training needs labelled pictures with names of classes: a split of repghost.open_dataset, or a dataset of "
-            "torchvision. With any other loader, train in a loop of your own: repghost.prepare_qat(q)."
-        )
-    dataset = match_classes(source.dataset, q.network.classes, q.network.labels, class_order)
-    module, name = open_teacher(teacher, q.preprocess, q.network.classes, q.network.labels, teacher_weights)
+    if q.network.detection is not None:
+        _refuse_of_classes(locals())
+        distill_alpha, module, name, dataset = 0.0, None, FLOAT, None
+    else:
+        if split != TRAIN:
+            raise UsageError(f"{option('split')} is of a detector's images; give one of repghost.open_dataset here.")
+        dataset = _labelled(data, q, class_order)
+        module, name = open_teacher(teacher, q.preprocess, q.network.classes, q.network.labels, teacher_weights)
     settings = QatSettings(
         mode, epochs, images, batch, learning_rate, scale_learning_rate, distill_alpha, distill_temperature, held_out,
         seed, crop_padding, flip, statistics_momentum, schedule or Schedule(), distill_kind, name, amp_dtype,
     )  # fmt: skip
     place = None if state is None else Path(state)
-    parts = split_images(dataset.labels, settings)
-    held = prepare(dataset, q.preprocess, parts.held_out)
     with (
         interruptible(TrainingStoppedError, place) as should_stop,
         join(_device(device), dist_timeout) as ranks,
         ExitStack() as stack,
     ):
-        feed = TrainingFeed(dataset, parts.training, q.preprocess, settings, Loading(workers), ranks)
-        followed = follow(progress if ranks.first else False, "train", epochs * feed.images_per_epoch)
+        lessons: Lessons
+        if dataset is None:
+            lessons = _boxes(q, data, split, settings, Loading(workers), ranks)
+        else:
+            lessons = _classes(q, dataset, settings, Loading(workers), ranks)
+        followed = follow(progress if ranks.first else False, "train", epochs * lessons.images_per_epoch)
         hooks = _hooks(stack.enter_context(followed), batch * ranks.count, on_step, on_candidate, on_refused)
-        Told(say if ranks.first else silent)(few_steps(epochs * feed.steps_per_epoch) if feed.steps_per_epoch else "")
+        steps = epochs * lessons.steps_per_epoch
+        Told(say if ranks.first else silent)(few_steps(steps) if steps else "")
         result = train_aware(
             q.network.graph if q.network.model is None else q.network.model,
-            Images(q.calibration.images, held, feed),
+            lessons,
             QatPlan(q.config, settings),
             source_of(q),
             replace(hooks, should_stop=should_stop),
@@ -157,18 +173,74 @@ def train_quantized(
     return replace(q, quantized=result.quantized, trained=True, search=None)
 
 
-def calibration_count(data: Split, held_out: int = 2000, seed: int = 0) -> int:
+def _refuse_of_classes(given: Mapping[str, Any]) -> None:
+    """Refuse arguments that are of networks with classes, where a detector is trained.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    for name, usual in OF_CLASSES.items():
+        if given[name] != usual:
+            raise UsageError(
+                f"{option(name)} has no effect on a detector, which learns by its own loss of boxes, fused, on "
+                "pictures changed as in its training; leave it out."
+            )
+
+
+def _labelled(data: ImagesLike, q: QuantizedNetwork, class_order: str | None) -> ImageSet:
+    """Return labelled images with the classes of a network."""
+    source = open_source(data if not isinstance(data, str | os.PathLike) else _train_of(data), calibrates=True)
+    if not isinstance(source, SetSource):
+        raise UsageError(
+            "training needs labelled pictures with names of classes: a split of repghost.open_dataset, or a dataset of "
+            "torchvision. With any other loader, train in a loop of your own: repghost.prepare_qat(q)."
+        )
+    return match_classes(source.dataset, q.network.classes, q.network.labels, class_order)
+
+
+def _classes(q: QuantizedNetwork, dataset: ImageSet, settings: QatSettings, loading: Loading, ranks: Ranks) -> Images:
+    """Return labelled images in their parts."""
+    parts = split_images(dataset.labels, settings)
+    held = prepare(dataset, q.preprocess, parts.held_out)
+    feed = TrainingFeed(dataset, parts.training, q.preprocess, settings, loading, ranks)
+    return Images(q.calibration.images, held, feed)
+
+
+def _boxes(
+    q: QuantizedNetwork, data: ImagesLike, split: str, settings: QatSettings, loading: Loading, ranks: Ranks
+) -> Lessons:
+    """Return images with boxes in their parts."""
+    # With torchvision, which other networks need not load.
+    from calib.qat.detect.pictures import box_images
+    from repghost.detection.checkpoint import Category
+    from repghost.detection.coco import open_coco
+
+    if not isinstance(data, str | os.PathLike):
+        raise UsageError(f"a detector is trained on a folder in COCO's format, not on {type(data).__name__}.")
+    assert q.network.detection is not None
+    dataset = open_coco(Path(data), split, masks=False)
+    dataset = dataset.matched(tuple(Category(number, name) for number, name in enumerate(q.labels, 1)))
+    rule = BoxRule.from_dict(q.network.detection)
+    found = box_images(dataset, q.calibration.images, rule, q.preprocess, settings, loading, ranks)
+    warn_of((), found.broken)
+    return found
+
+
+def calibration_count(data: Split | Sequence[Path], held_out: int = 2000, seed: int = 0) -> int:
     """Return how many images of a split calibrate where the same split also trains and chooses: 512, or what is left.
 
     Args:
-        data: the split.
+        data: the split; of a detector, its images with objects.
         held_out: images that choose, as `train_quantized` takes them.
         seed: of both.
 
     Raises:
         UsageError: when there are too few images.
     """
-    return len(split_images(data.labels, QatSettings(held_out=held_out, seed=seed)).calibration)
+    settings = QatSettings(held_out=held_out, seed=seed)
+    if isinstance(data, Split):
+        return len(split_images(data.labels, settings).calibration)
+    return len(split_places(len(data), settings).calibration)
 
 
 def check_resume(state: Path, resume: Resume) -> None:

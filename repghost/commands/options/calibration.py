@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,3 +23,10 @@ def tell_quantized(made: QuantizedNetwork, request: CalibrationRequest) -> None:
     if checkpoint is not None and checkpoint.spec.form != "fused":
         form = checkpoint.spec.form
         say(f"{Path(request.checkpoint).name} is in {form} form; it is fused before it is quantized")
+
+
+def detector_commands(request: CalibrationRequest, output: Path) -> list[str]:
+    """Return what can be done with the file of a quantized detector."""
+    build = ["repghost", "compile", "--target", "arm64", "--weights", str(output)]
+    judge = ["repghost", "detect-validate", request.checkpoint, str(output), "--data", str(request.data)]
+    return [shlex.join(build), shlex.join([*judge, "--split", "val", "--resamples", "300"])]

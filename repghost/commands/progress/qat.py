@@ -33,9 +33,8 @@ class QatProgress:
 
     def candidate(self, one: Candidate) -> None:
         """Show a network with its score."""
-        score = one.score
         self._clear()
-        say_progress(f"{one.name}: top-1 {score.top1:.2%}, loss {score.loss:.4f}, as float {score.agreement:.2%}")
+        say_progress(f"{one.name}: {one.score}")
 
     def refused(self, name: str, reason: str) -> None:
         """Show why a network is no candidate."""

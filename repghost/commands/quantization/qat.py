@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from calib.qat.settings import FLOAT, QatSettings
-from repghost.commands.options.calibration import tell_quantized
+from repghost.commands.options.calibration import detector_commands, tell_quantized
 from repghost.commands.options.data_options import compile_command
 from repghost.commands.options.earlier import Renamed
 from repghost.commands.options.gather import Option
@@ -101,19 +101,23 @@ def command(
 ) -> None:
     """Calibrate NETWORK as `repghost quantize` does, train it under quantization, and write the better of the two.
 
-    Held-out pictures of the same split choose, by the answers of the integer program. The file is written at the end,
-    whole. Until then the state of the run lies beside it, as OUTPUT.state.pt; with --resume a run that was stopped goes
-    on from there and gives the same bytes.
+    Held-out pictures of the same split choose, by the answers of the integer program. A detector (ssdlite) learns by
+    its own loss, from --data in COCO's format.
+
+    The file is written at the end, whole. Until then the state of the run lies beside it, as OUTPUT.state.pt; with
+    --resume a run that was stopped goes on from there and gives the same bytes.
     """
     start_processes(training.pop("count"))
     QatSettings(seed=request.seed, **training)  # what is refused is refused at once
 
+    from repghost.api.accepted.coco_images import calibrating_images
     from repghost.api.quantization import quantize
     from repghost.api.training.train import calibration_count, check_resume, train_quantized
 
     state = output.with_name(output.name + STATE_SUFFIX)
     check_resume(state, resume)  # before minutes of calibration
-    data = request.images_of_set()
+    listed = calibrating_images(request.checkpoint, request.data, request.split)
+    data = request.images_of_set() if listed is None else listed
     request = replace(request, images=calibration_count(data, training["held_out"], request.seed))
     with quiet_but_first(), following() as shown:
         start = quantize(request.checkpoint, data, progress=False, **request.options())
@@ -122,8 +126,9 @@ def command(
         if training["mode"] == "reparam" and checkpoint is not None and checkpoint.spec.form == "deploy":
             say_notes([CONVERTED])
         result = train_quantized(
-            start, data, **_spelled(training), seed=request.seed, teacher=teacher, teacher_weights=teacher_weights,
-            class_order=request.class_order, workers=workers, state=state, resume=resume,
+            start, data if listed is None else request.data, **_spelled(training), seed=request.seed, teacher=teacher,
+            teacher_weights=teacher_weights, class_order=request.class_order,
+            split="train" if listed is None else str(request.split), workers=workers, state=state, resume=resume,
             recovery_interval=recovery_interval, on_step=shown.step, on_candidate=shown.candidate,
             on_refused=shown.refused, say=lambda note: say_notes([note]), progress=False, **vars(processes),
         )  # fmt: skip
@@ -131,4 +136,7 @@ def command(
             result.save(output, settings=False)
             tell_trained(output, result)
             state.unlink(missing_ok=True)
-            say_next(compile_command(output, request.data, vars(request)))
+            if listed is None:
+                say_next(compile_command(output, request.data, vars(request)))
+            else:
+                say_next(*detector_commands(request, output))

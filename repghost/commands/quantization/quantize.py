@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repghost import terminal
-from repghost.commands.options.calibration import tell_quantized
+from repghost.commands.options.calibration import detector_commands, tell_quantized
 from repghost.commands.options.quant_options import CalibrationRequest, calibration_options, output_option
 from repghost.errors import UsageError
 from repghost.sizes import size_text
@@ -100,10 +100,7 @@ def _next_commands(request: CalibrationRequest, output: Path, made: QuantizedNet
             + "  (on the Jetson; TensorRT 8: --int8 --fp16 instead of --stronglyTyped)"
         ]
     if made.network.detection is not None:
-        build = ["repghost", "compile", "--target", "arm64", "--weights", str(output)]
-        judge = ["repghost", "detect-validate", request.checkpoint, str(output), "--data", str(request.data)]
-        judge += ["--split", "val", "--resamples", "300"]
-        return [shlex.join(build), shlex.join(judge)]
+        return detector_commands(request, output)
     build = ["repghost", "compile", "--target", "arm64", "--data", str(request.data)]
     build += ["--model" if request.weights else "--weights", request.checkpoint]
     same: dict[str, Any] = {

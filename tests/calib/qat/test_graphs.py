@@ -11,10 +11,11 @@ import torch
 
 from calib.qat.convertible import check_accumulators
 from calib.qat.data import TrainingFeed, split_images
+from calib.qat.lessons import Images
 from calib.qat.loop import make_optimizer, training_step
 from calib.qat.network import QatNetwork
 from calib.qat.settings import QatSettings
-from calib.qat.train_aware import Images, QatPlan, train_aware
+from calib.qat.train_aware import QatPlan, train_aware
 from calib.qat.weights import FusedWeights, layers_of
 from calib.quantize import Source
 from calib.settings.config import LayerSettings, QuantConfig

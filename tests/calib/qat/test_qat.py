@@ -20,7 +20,7 @@ from calib.integer.qparams import quantize_weights
 from calib.integer.reference import run
 from calib.ptq.calibrate import calibrate
 from calib.qat.branch_weights import BranchWeights
-from calib.qat.candidates import HeldOut, Score, score
+from calib.qat.candidates import HeldOut, Score, is_better, score
 from calib.qat.convertible import check_accumulators
 from calib.qat.data import TrainingFeed, split_images
 from calib.qat.loop import make_optimizer, training_step
@@ -134,7 +134,7 @@ def scored(top1: float, objective: list[float]) -> Score:
 )
 def test_a_candidate_that_is_not_surely_better_is_not_taken(top1: float, objective: list[float], taken: bool) -> None:
     start, candidate = scored(0.8, [1.0, 2.0, 3.0, 4.0]), scored(top1, objective)
-    assert candidate.better_than(start) is taken
+    assert is_better(candidate, start) is taken
 
 
 @pytest.mark.parametrize(("distillation", "temperature"), [(1.0, 1.0), (0.5, 2.0), (0.0, 1.0)])
@@ -237,7 +237,7 @@ def test_other_classes_are_refused(data: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_training_that_diverges_writes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "calib.qat.train_aware.qat_loss", lambda *_: lambda inputs, logits, targets: logits.sum() * torch.nan
+        "calib.qat.lessons.qat_loss", lambda *_: lambda inputs, logits, targets: logits.sum() * torch.nan
     )
     result = qat(data / "model.safetensors", "--data", data, "-o", tmp_path / "m.onnx")
     assert result.exit_code == 1 and "lower --learning-rate" in result.output.lower()

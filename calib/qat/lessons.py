@@ -1,0 +1,133 @@
+"""What a network learns from under quantization, and what chooses between its candidates."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from calib.qat.candidates import ClassJudge, HeldOut, Judge
+from calib.qat.data import TrainingFeed
+from calib.qat.epochs import Execution
+from calib.qat.loop import QatRun, qat_loss
+from calib.qat.settings import QatSettings
+from repghost.data.base import Prepared
+from repghost.data.images.preprocess import Preprocess
+from repghost.errors import UsageError
+from repghost.evaluation.accuracy import predict
+from repghost.training.classify import Classes
+from repghost.training.core.task import Lesson
+from repghost.training.losses import as_teacher
+
+
+class Lessons(Protocol):
+    """The images of a run: what a network learns from, and what chooses between candidates."""
+
+    @property
+    def calibration(self) -> NDArray[np.uint8]:
+        """Those that calibrate, uint8 [N, height, width, channels]."""
+        ...
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What was done to all of them."""
+        ...
+
+    @property
+    def held_out_images(self) -> int:
+        """How many choose."""
+        ...
+
+    @property
+    def images_per_epoch(self) -> int:
+        """How many an epoch trains on."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of the optimizer."""
+        ...
+
+    def judge(self, network: nn.Module, settings: QatSettings, execution: Execution) -> Judge:
+        """Return what scores candidates.
+
+        Args:
+            network: the float one.
+            settings: of the training.
+            execution: processes and teacher.
+        """
+        ...
+
+    def lesson(self, run: QatRun, network: nn.Module, settings: QatSettings, execution: Execution) -> Lesson[Any]:
+        """Return what a network learns; see `judge`."""
+        ...
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what is known of the images."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """The images of a run with their classes, split by `calib.qat.data.split_images`.
+
+    Attributes:
+        calibration: uint8 [N, height, width, channels].
+        held_out: the images that choose, with labels.
+        training: batches.
+    """
+
+    calibration: NDArray[np.uint8]
+    held_out: Prepared
+    training: TrainingFeed
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """What was done to all of them."""
+        return self.training.preprocess
+
+    @property
+    def held_out_images(self) -> int:
+        """How many choose."""
+        return len(self.held_out.labels)
+
+    @property
+    def images_per_epoch(self) -> int:
+        """How many an epoch trains on."""
+        return self.training.images_per_epoch
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Of the optimizer."""
+        return self.training.steps_per_epoch
+
+    def judge(self, network: nn.Module, settings: QatSettings, execution: Execution) -> ClassJudge:
+        """Return what scores candidates, with what the float network and the teacher make of the held-out images."""
+        held_out, teacher = self.held_out, execution.teacher
+        logits = predict(network, held_out.images, self.preprocess)
+        aim = None if teacher is None else predict(teacher, held_out.images, self.preprocess)
+        if aim is not None and aim.shape != logits.shape:
+            raise UsageError(
+                f"the teacher tells {aim.shape[1]} classes apart, the network {logits.shape[1]}; give one of the same "
+                "classes in the same order."
+            )
+        return ClassJudge(HeldOut(held_out.images, held_out.labels, logits, aim), settings)
+
+    def lesson(self, run: QatRun, network: nn.Module, settings: QatSettings, execution: Execution) -> Classes:
+        """Return what a network learns: from labels, and from the teacher or the float network."""
+        learned = settings.distillation > 0
+        teacher = as_teacher(execution.teacher or network, run.ranks.device) if learned else None
+        return Classes(run, self.training, qat_loss(settings, teacher))
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the labels and of where the images are."""
+        digest = hashlib.sha256()
+        for values in (self.training.indices, self.training.dataset.labels, self.held_out.labels):
+            digest.update(np.ascontiguousarray(values).data)
+        digest.update(json.dumps(self.preprocess.to_dict()).encode())
+        return digest.hexdigest()
