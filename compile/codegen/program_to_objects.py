@@ -58,29 +58,33 @@ def compile_program(program: AnyProgram, target: Target, compiler: KernelCompile
         with KernelCompiler() as own:
             return compile_program(program, target, own)
     plan = plan_memory(program)
-    store = WeightStore()
+    stores: defaultdict[str, WeightStore] = defaultdict(WeightStore)  # of each file
     networks: list[ScheduledNetwork] = []
     submitted: list[tuple[Variant, dict[str, Future[bytes]]]] = []
     # Variants of one `mcpu` have the same registers: a kernel they have in common runs as fast built for the plainer.
-    symbols: defaultdict[str, KernelSymbols] = defaultdict(KernelSymbols)
-    for variant in target.variants_for(element_of(program)):
-        network = schedule_network(program, plan, find_instruction_set(variant.name), store)
+    # Where floats have an instruction of their own, they are built for it.
+    element = element_of(program)
+    symbols: defaultdict[tuple[str, ...], KernelSymbols] = defaultdict(KernelSymbols)
+    for variant in target.variants_for(element):
+        file = target.form.model_of(variant.name)
+        network = schedule_network(program, plan, find_instruction_set(variant.name), stores[file])
         networks.append(network)
-        submitted.append((variant, submit_kernels(network, target, variant, symbols[variant.mcpu], compiler)))
-    weights = bytes(store.content)
+        known = symbols[(variant.mcpu,) if element == "int8" else (variant.mcpu, file)]
+        submitted.append((variant, submit_kernels(network, target, variant, known, compiler)))
+    weights = {file: bytes(store.content) for file, store in stores.items()}
     variants = tuple(
         CompiledVariant(
             name=variant.name,
             object_bytes=pack_archive({name: future.result() for name, future in objects.items()}),
             step_symbol=step_symbol(variant),
-            weights=_blob_name(weights),
+            weights=_blob_name(weights[target.form.model_of(variant.name)]),
             kernels=tuple(step.kernel.name for step in network.steps),
         )
         for network, (variant, objects) in zip(networks, submitted, strict=True)
     )
     return CompiledNetwork(
         variants=variants,
-        blobs={_blob_name(weights): weights},
+        blobs={_blob_name(content): content for content in weights.values()},
         units=tuple(step.kernel.units for step in networks[-1].steps),
         workspace_bytes=plan.workspace_bytes,
         kernels=tuple(step.kernel.name for step in networks[-1].steps),

@@ -24,6 +24,7 @@ class Repeated(InstructionSet):
     widest32: int  # int32 in the widest register
     gathers_pixels = True  # they are copied before use
     multiplies_pairs = True
+    most_rows = MOST_ROWS
 
     def round_to_int32(self, value: Expr) -> Expr:
         """Round to nearest, ties to even, by an instruction that says so; the conversion then is exact.
@@ -47,7 +48,7 @@ class Repeated(InstructionSet):
         """Return the tile with the fewest instructions per product that fits the registers."""
         options = [
             GemmTile(rows, columns)
-            for rows in range(1, min(MOST_ROWS, pixels) + 1)
+            for rows in range(1, min(self.most_rows, pixels) + 1)
             for columns in (4, 8, 12, 16, 24, 32, 48, 64)
             if columns <= max(4, -(-channels // 4) * 4) and self.fits(rows, columns)
             if rows == 1

@@ -11,12 +11,14 @@ from compile.intrin.i8mm import I8mm
 from compile.intrin.neon import Neon
 from compile.intrin.neonv7 import NeonV7
 from compile.intrin.rvv import Rvv
-from compile.intrin.simd128 import Simd128
 from compile.intrin.vnni import Vnni
+from compile.intrin.wasm.relaxed_dot import RelaxedDot
+from compile.intrin.wasm.relaxed_madd import RelaxedMadd
+from compile.intrin.wasm.simd128 import Simd128
 from repghost.errors import unknown_value
 
 INSTRUCTION_SETS: dict[str, type[InstructionSet]] = {
-    isa.name: isa for isa in (Neon, Dot, I8mm, Half, NeonV7, Rvv, Avx2, AvxVnni, Vnni, Simd128)
+    isa.name: isa for isa in (Neon, Dot, I8mm, Half, NeonV7, Rvv, Avx2, AvxVnni, Vnni, Simd128, RelaxedDot, RelaxedMadd)
 }
 
 

@@ -51,6 +51,11 @@ def split_dtype(dtype: str) -> tuple[str, int]:
     return element, int(lanes or 1)
 
 
+def _bytes_of(dtype: str) -> int:
+    element, lanes = split_dtype(dtype)
+    return int(tirx.const(0, element).ty.dtype.bits) // 8 * lanes
+
+
 def vector(element: str, lanes: int) -> str:
     """Return the type of a vector as text, e.g. "int16x8"; of one lane it is a scalar."""
     return element if lanes == 1 else f"{element}x{lanes}"
@@ -256,6 +261,13 @@ class Kernel:
         buffer = tirx.decl_buffer((size,), element, f"local_{self._names}", scope="local")
         self.append(tirx.AllocBuffer(buffer))
         return Pointer(buffer, element)
+
+    def aligned_local(self, size: int, element: str, alignment: int) -> Pointer:
+        """Add a small array that begins at a multiple of `alignment` bytes, where stacks are aligned to fewer."""
+        element_bytes = _bytes_of(element)
+        whole = self.local(size + alignment // element_bytes, element)
+        place = tirx.reinterpret(INDEX, tirx.address_of(whole.load(0)))
+        return self.address(whole, self.bind(floordiv(bitwise_and(-place, const(alignment - 1)), element_bytes)))
 
     def append(self, statement: Any) -> None:
         """Add a statement at the current position."""

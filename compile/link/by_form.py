@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,33 @@ def link_model(network: CompiledNetwork, target: Target, info: dict[str, Any]) -
     return _FORMS[target.form].link(network, target, info)
 
 
-def check_programs(model: bytes, runner: bytes, target: Target) -> None:
-    """Check what both programs of a bundle promise.
+def link_models(network: CompiledNetwork, target: Target, info: dict[str, Any]) -> dict[str, bytes]:
+    """Return the files that hold code and weights, by name; where a variant has one of its own, it stands alone there.
+
+    Args:
+        network: what the compiler made.
+        target: what it was made for.
+        info: the object `rg_info` returns; of a file it names the variants that are in it.
+    """
+    form, files = target.form, {}
+    for name in form.models:
+        variants = tuple(it for it in network.variants if form.model_of(it.name) == name)
+        if variants:
+            blobs = {it.weights: network.blobs[it.weights] for it in variants}
+            part = replace(network, variants=variants, blobs=blobs)
+            files[name] = link_model(part, target, {**info, "variants": [it.name for it in variants]})
+    return files
+
+
+def check_programs(models: Iterable[bytes], runner: bytes, target: Target) -> None:
+    """Check what the programs of a bundle promise.
 
     Raises:
         UsageError: naming the promise that is broken.
     """
     form = _FORMS[target.form]
-    form.check(model, target)
+    for model in models:
+        form.check(model, target)
     form.check_runner(runner, target)
 
 

@@ -1,4 +1,6 @@
-"""From objects to model.wasm, the same C and the same kernels as model.so in one WebAssembly module.
+"""From objects to model.wasm, the same C and the same kernels as model.so, a WebAssembly module per instruction set.
+
+An engine that lacks one instruction refuses the whole module, so each holds the kernels of one set.
 
 It imports its memory and nothing else, so that threads can share one: the caller gives it and places images, scores and
 scratch behind `__heap_base`. The section numbers are those of the WebAssembly core specification, 5.5.
@@ -7,7 +9,7 @@ scratch behind `__heap_base`. The section numbers are those of the WebAssembly c
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from compile.ir.compiled_network import CompiledNetwork
 from compile.link import toolchain
 from compile.link.promises import API
 from compile.link.zig import run_zig
-from compile.targets.table import Target
+from compile.targets.table import Target, Variant
 from repghost.errors import UsageError
 
 HEADER = b"\0asm\1\0\0\0"
@@ -43,7 +45,8 @@ def link_module(network: CompiledNetwork, target: Target, info: dict[str, Any]) 
         objects = toolchain.write_parts(folder, network, target, info)
         units = [*toolchain.MODEL_UNITS, *toolchain.NETWORK_UNITS]
         sources = [str(toolchain.RUNNER_SOURCES / unit) for unit in units]
-        flags = ["-target", target.zig_triple, *FEATURES, *toolchain.REPRODUCIBLE, "-std=c23", "-I."]
+        features = features_of(target.variant(it.name) for it in network.variants)
+        flags = ["-target", target.zig_triple, *features, *toolchain.REPRODUCIBLE, "-std=c23", "-I."]
         flags += [f"-I{toolchain.RUNNER_SOURCES}", "-ffreestanding", "-fno-builtin", "-nostdlib"]
         link = ["-Wl,--no-entry", "-Wl,--import-memory", "-Wl,--gc-sections", "-Wl,--strip-all"]
         link += ["-Wl,--export-table", "-Wl,--growable-table"]
@@ -52,6 +55,12 @@ def link_module(network: CompiledNetwork, target: Target, info: dict[str, Any]) 
         data = toolchain.read_output(folder / "model.wasm")
     check_module(data, target)
     return data
+
+
+def features_of(variants: Iterable[Variant]) -> list[str]:
+    """Return what the C compiler is told of instruction sets: LLVM's "+relaxed-simd" is its "-mrelaxed-simd"."""
+    flags = [flag for variant in variants for feature in variant.requires for flag in feature.mattr]
+    return [*FEATURES, *(f"-m{flag.removeprefix('+')}" for flag in flags)]
 
 
 def check_module(data: bytes, target: Target) -> None:

@@ -44,7 +44,8 @@ def verify_bundle(
     target = bundle_target(bundle)
     check_interface(bundle)
     try:
-        check_programs(bundle.read(target.form.model), bundle.read(target.form.runner), target)
+        models = [bundle.read(name) for name in target.form.models if name in bundle.manifest["files"]]
+        check_programs(models, bundle.read(target.form.runner), target)
         wanted = [target.variant(name) for name in variants or tuple(bundle.manifest["variants"])]
     except UsageError as error:
         raise (UsageError if variants else IntegrityError)(f"{path}: {error}") from error

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from calib.integer.program import Program
 from compile.bundle.host_model import ABI, ABI_RESULTS
 from compile.ir.compiled_network import CompiledNetwork, CompiledVariant
-from compile.link.by_form import link_model
+from compile.link.by_form import link_models
 from compile.link.toolchain import model_sources
 from compile.passes.layers import manifest_layers
 from compile.storage.code_key import code_digest, files_digest
@@ -34,11 +34,16 @@ class Build:
     target: Target
     precision: Precision
     info: dict[str, Any]  # what `rg_info` says, and the bytes of the workspace
-    model: bytes  # model.so, or what it is in the target's form
+    models: dict[str, bytes]  # model.so, or what it is in the target's form: code and weights, by name
     runner: bytes  # repghost-run, or what it is there
     weight_bytes: int  # of all layouts together
     kernels: tuple[str, ...]  # one line for each step
     layers: list[dict[str, Any]]  # for the manifest, see `compile.passes.layers.manifest_layers`
+
+    @property
+    def model(self) -> bytes:
+        """Code and weights; those of the plainest variant, where others have files of their own."""
+        return self.models[self.target.form.model]
 
 
 @dataclass(frozen=True)
@@ -196,14 +201,12 @@ def link(
         "tools": versions("ziglang"),
     }
     parts = {name: sha256(data) for name, data in pack_network(network).items()}
-    model, _ = cache.get(
-        "link", {**key, "network": parts, "info": info}, lambda: {target.form.model: link_model(network, target, info)}
-    )
+    models, _ = cache.get("link", {**key, "network": parts, "info": info}, lambda: link_models(network, target, info))
     return Build(
         target=target,
         precision=compilation.precision,
         info={**info, "workspace_bytes": network.workspace_bytes},
-        model=model[target.form.model],
+        models=models,
         runner=runner.result(),
         weight_bytes=sum(len(blob) for blob in network.blobs.values()),
         kernels=network.kernels,

@@ -99,7 +99,7 @@ def pack(
     with progress.stage("pack"):
         form = build.target.form
         files = {
-            form.model: build.model,
+            **build.models,
             form.runner: build.runner,
             **read_beside(form),
             "labels.txt": to_lines(labels),

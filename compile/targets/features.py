@@ -21,6 +21,7 @@ class Feature:
     # Macro of library/hwcaps.c -> numbers of the bits in it that have to be set: AT_HWCAP on ARM, cpuid on x86.
     asks_for: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
     cpuinfo: tuple[str, ...] = ()  # flags in /proc/cpuinfo that a board has to have, all of them
+    tried_out: bool = False  # no bit says it: the code that starts the library looks at what the instructions give
     implied_by: tuple[str, ...] = ()  # flags in /proc/cpuinfo each of which says that it is there, too
     reported: tuple[str, ...] = ()  # flags in /proc/cpuinfo that reports name where the machine has them
 
@@ -85,6 +86,18 @@ RDM = Feature(
     asks_for={"HWCAP_ASIMDRDM": (12,)},
     cpuinfo=("asimdrdm",),
 )
+RELAXED_MADD = Feature(
+    "RELAXED_MADD",  # WebAssembly's relaxed SIMD: f32x4.relaxed_madd, rounded once or twice
+    mattr=("+relaxed-simd",),
+    bit=512,
+    tried_out=True,
+)
+RELAXED_DOT = Feature(
+    "RELAXED_DOT",  # the same, where its dot product multiplies signed bytes with unsigned ones exactly
+    mattr=("+relaxed-simd",),
+    bit=1024,
+    tried_out=True,
+)
 DOTPROD = Feature(
     "DOTPROD",  # sdot, udot
     mattr=("+dotprod",),
@@ -120,6 +133,8 @@ FEATURES: tuple[Feature, ...] = (
     Feature("AMXINT8", reported=("amx_int8",)),
     NEON,
     RVV,
+    RELAXED_MADD,
+    RELAXED_DOT,
     Feature("ASIMD", reported=("asimd",)),
     RDM,
     DOTPROD,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -14,13 +14,24 @@ class Form:
     model: str  # code and weights
     runner: str  # checks, verifies and measures the bundle where it is used
     beside: tuple[str, ...]  # what a program that uses the model needs of ours
-    newer: tuple[str, ...] = ()  # of those, what bundles of earlier versions lack
+    newer: tuple[str, ...] = ()  # of all files, those that bundles of earlier versions lack
     started_by: str = ""  # the program that starts the runner; empty: the machine itself
+    # Files of the variants that share none with the others, because a machine that lacks one refuses the whole file.
+    apart: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def model_of(self, variant: str) -> str:
+        """Return which file holds code and weights for an instruction set."""
+        return self.apart.get(variant, self.model)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The names of all files that hold code and weights."""
+        return tuple(dict.fromkeys((self.model, *self.apart.values())))
 
     @property
     def files(self) -> frozenset[str]:
         """The names of all files of a bundle but its manifest."""
-        return frozenset({self.model, self.runner, *self.beside, "labels.txt", "vectors.bin"})
+        return frozenset({*self.models, self.runner, *self.beside, "labels.txt", "vectors.bin"})
 
     def is_whole(self, names: Collection[str]) -> bool:
         """Return whether a bundle has the files it needs and no others."""
@@ -33,10 +44,12 @@ WASM = Form(
     "repghost-run.mjs",
     (
         "repghost.js", "download.js", "digest.js", "pixels.js", "vectors.js", "bench.js", "memory.js",
-        "threads.js", "thread.js", "pieces.js", "boxes.js", "images.wasm", "repghost.d.ts", "package.json", "README.md",
+        "threads.js", "thread.js", "pieces.js", "boxes.js", "variants.js", "images.wasm", "repghost.d.ts",
+        "package.json", "README.md",
     ),
-    newer=("boxes.js",),
+    newer=("boxes.js", "variants.js", "model-relaxed.wasm"),
     started_by="node",
+    apart={"relaxed": "model-relaxed.wasm", "madd": "model-relaxed.wasm"},
 )  # fmt: skip
 MACHO = Form("model.dylib", "repghost-run", ("repghost.h",))
 FORMS = (ELF, MACHO, WASM)

@@ -5,7 +5,20 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass, replace
 
-from compile.targets.features import AVX2, AVX512VNNI, AVXVNNI, DOTPROD, FULLFP16, I8MM, NEON, RDM, RVV, Feature
+from compile.targets.features import (
+    AVX2,
+    AVX512VNNI,
+    AVXVNNI,
+    DOTPROD,
+    FULLFP16,
+    I8MM,
+    NEON,
+    RDM,
+    RELAXED_DOT,
+    RELAXED_MADD,
+    RVV,
+    Feature,
+)
 from compile.targets.forms import ELF, MACHO, WASM, Form
 from repghost.errors import UsageError, unknown_value
 
@@ -259,7 +272,11 @@ WEB = Target(
     triple="wasm32-unknown-unknown",
     zig_triple="wasm32-freestanding",
     elf_machine=0,
-    variants=(Variant("simd128", "generic", ()),),
+    variants=(
+        Variant("simd128", "generic", ()),
+        Variant("relaxed", "generic", (RELAXED_DOT,), elements=("int8",)),
+        Variant("madd", "generic", (RELAXED_MADD,), elements=("float32",)),
+    ),
     mattr=("+simd128",),
     form=WASM,
 )

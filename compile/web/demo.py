@@ -10,6 +10,7 @@ from pathlib import Path
 from compile.bundle.manifest import MANIFEST, Bundle, check_bundle
 from compile.storage.files import put_folder
 from compile.storage.strict_json import canonical_json
+from compile.targets.forms import WASM
 from repghost.errors import UsageError
 from repghost.files import temporary_folder
 from repghost.network.spec import WIDTHS
@@ -19,7 +20,7 @@ WEB = "web"  # the target
 HERE = Path(__file__).parent
 PAGE, LIBRARY = HERE / "page", HERE / "library"
 INDEX, OFFLINE = "demo.json", "offline.json"
-MODEL, LABELS, VECTORS = "model.wasm", "labels.txt", "vectors.bin"
+LABELS, VECTORS = "labels.txt", "vectors.bin"
 RANDOM = "random"
 PUBLISHED = (224, 1000)  # pixels and classes of the figures that the authors published
 
@@ -33,7 +34,7 @@ class ShownNetwork:
         name: of the network.
         label: for readers: its width, or its name where it has none.
         size: of its input: pixels of the side, or both.
-        bytes: that are fetched before it runs.
+        bytes: that are fetched before it runs, with the larger of the models, of which a browser takes one.
         top1: percent, as its authors published it, of 1,000 classes at 224 pixels; None for every other network.
         weights: "random" where only its speed means something.
     """
@@ -101,6 +102,7 @@ def _shown(bundle: Bundle) -> ShownNetwork:
     name, weights = str(manifest["model"].get("name")), manifest["model"].get("weights", {}).get("kind", "unnamed")
     row = next((row for row in WIDTHS if row.name == name), None)
     size = height if height == width else f"{height}x{width}"
+    model = max(files[it]["size"] for it in WASM.models if it in files)
     return ShownNetwork(
         folder=f"networks/{name}-{size}-{'random-' * (weights == RANDOM)}{manifest['precision']}",
         name=name,
@@ -109,7 +111,7 @@ def _shown(bundle: Bundle) -> ShownNetwork:
         size=size,
         precision=manifest["precision"],
         classes=manifest["classes"],
-        bytes=files[MODEL]["size"] + files[LABELS]["size"] + (bundle.path / MANIFEST).stat().st_size,
+        bytes=model + files[LABELS]["size"] + (bundle.path / MANIFEST).stat().st_size,
         top1=row.top1 if row and (size, manifest["classes"]) == PUBLISHED else None,
         weights=weights,
         digest=bundle.digest,

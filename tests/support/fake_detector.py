@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.bundle.host_model import ABI_RESULTS
 from compile.bundle.manifest import write_bundle
-from compile.link.by_form import link_model
+from compile.link.by_form import link_models
 from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
 from repghost.data.names.class_names import to_lines
@@ -36,6 +36,6 @@ def write_detector(path: Path, target: Target, given: dict[str, bytes]) -> Path:
         "abi": ABI_RESULTS, "outputs": OUTPUTS, "detection": DETECTION.to_dict(), "preprocess": squash
     }  # fmt: skip
     small = fake_network(target, SOURCE.replace("0.125f", "0x1p-20f"))  # so that anchors move, and stay on the picture
-    files = {**given, target.form.model: link_model(small, target, {**fake_info(), **more})}
+    files = {**given, **link_models(small, target, {**fake_info(), **more})}
     write_bundle(path, {**files, "labels.txt": to_lines(LABELS)}, {**fake_sections(target), **more})
     return path

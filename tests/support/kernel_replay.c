@@ -15,9 +15,9 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#endif
 
 #include "library/hwcaps.h"
-#endif
 
 int32_t STEP(int32_t step, int32_t begin, int32_t end, const uint8_t *rgb, float *logits, int8_t *workspace,
              const int8_t *weights);
@@ -136,9 +136,9 @@ static void replay(void) {
 }
 
 int main(void) {
-#ifndef __wasm__
   uint32_t needs = NEEDS;
   if ((rg_cpu_features() & needs) != needs) return UNSUPPORTED;
+#ifndef __wasm__
   struct sigaction action = {.sa_handler = recover};
   int signals[] = {SIGSEGV, SIGBUS, SIGILL};
   for (int i = 0; i < 3; i++) sigaction(signals[i], &action, 0);

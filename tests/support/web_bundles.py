@@ -12,7 +12,7 @@ import pytest
 
 from compile.bundle.manifest import Bundle, write_bundle
 from compile.bundle.vectors import Vectors, pack_vectors
-from compile.link.by_form import link_model, make_runner, read_beside
+from compile.link.by_form import link_models, make_runner, read_beside
 from compile.targets.table import find_target
 from repghost.data.names.class_names import to_lines
 from tests.support.fake_bundle import LABELS, fake_info, fake_sections
@@ -31,7 +31,7 @@ def web_files() -> dict[str, bytes]:
     """Return the files of the bundle by name."""
     images = random_images(12)
     return {
-        WEB.form.model: link_model(fake_network(WEB), WEB, fake_info()),
+        **link_models(fake_network(WEB), WEB, fake_info()),
         WEB.form.runner: make_runner(WEB),
         **read_beside(WEB.form),
         "labels.txt": to_lines(LABELS),

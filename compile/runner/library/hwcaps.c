@@ -94,6 +94,26 @@ uint32_t rg_cpu_features(void) {
 /* Every Mac with a processor of Apple's own has these; whether it has i8mm, too, is not looked for. */
 uint32_t rg_cpu_features(void) { return RG_CPU_RDM | RG_CPU_DOTPROD | RG_CPU_FULLFP16; }
 
+#elif defined(__wasm_relaxed_simd__)
+
+typedef int8_t bytes __attribute__((vector_size(16)));
+typedef int32_t words __attribute__((vector_size(16)));
+
+/* What the instruction gives where a byte of its second operand has its top bit is left to the engine: x86-64 with
+ * AVX-VNNI takes it as unsigned and limits nothing in between; others take it as signed, or limit sums of pairs. */
+uint32_t rg_cpu_features(void) {
+  volatile bytes left = {-128, -128, -128, -128, 127, 127, 127, 127, -128, 127, -1, 1, 0, 0, 0, 127};
+  volatile bytes right = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -128, -1, 127, -1, -128, 127, -1};
+  volatile words start = {1, 2, 3, 4};
+  words sums = __builtin_wasm_relaxed_dot_i8x16_i7x16_add_s_i32x4(left, right, start);
+  for (int lane = 0; lane < 4; lane++) {
+    int32_t sum = start[lane];
+    for (int i = 4 * lane; i < 4 * lane + 4; i++) sum += left[i] * (uint8_t)right[i];
+    if (sum != sums[lane]) return RG_CPU_RELAXED_MADD;
+  }
+  return RG_CPU_RELAXED_MADD | RG_CPU_RELAXED_DOT;
+}
+
 #else /* a family none of whose variants in compile/targets/table.py requires a feature */
 
 uint32_t rg_cpu_features(void) { return 0; }

@@ -12,6 +12,8 @@
 #define RG_CPU_FULLFP16 16u  /* arm64: half-precision arithmetic, scalar and vector */
 #define RG_CPU_NEON 128u     /* 32-bit ARM: what every 64-bit core has */
 #define RG_CPU_RVV 256u      /* RISC-V: vectors, version 1.0 */
+#define RG_CPU_RELAXED_MADD 512u /* WebAssembly: relaxed SIMD */
+#define RG_CPU_RELAXED_DOT 1024u /* WebAssembly: its dot product is that of signed with unsigned bytes */
 #define RG_CPU_RDM 32u       /* arm64: sqrdmlah; every core with sdot has it, and is asked for both */
 
 uint32_t rg_cpu_features(void);

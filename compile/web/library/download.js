@@ -51,7 +51,8 @@ function checkManifest(bytes, folder) {
   } catch (error) {
     throw new RepghostError('integrity', `${where} is no JSON; give the folder of a bundle made with --target web.`, error);
   }
-  if (manifest?.format !== 'repghost-bundle' || ![1, 2].includes(manifest.version) || typeof manifest.files !== 'object')
+  if (manifest?.format !== 'repghost-bundle' || ![1, 2].includes(manifest.version) || typeof manifest.files !== 'object' ||
+      !Array.isArray(manifest.variants))
     throw new RepghostError('integrity', `${where} describes no bundle of version 1 or 2.`);
   if (manifest.target?.name !== 'web' || manifest.abi !== manifest.version + 1) // of several results both are one more
     throw new RepghostError('integrity', `${where} is a bundle for ${JSON.stringify(manifest.target?.name)}, interface ` +

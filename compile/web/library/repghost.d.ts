@@ -130,12 +130,14 @@ export function isSupported(): boolean;
 /**
  * Loads a bundle that was compiled with TARGET=web. Sizes and digests are checked before anything is run.
  * @param options.threads 1 by default; more need a page that is isolated (COOP and COEP), and are 1 elsewhere.
+ * @param options.variant one of manifest.variants; by default the fastest that this engine runs.
  * @param place its folder: a URL, or a path under Node; by default the folder this library lies in.
  */
 export function load(
   place?: string | URL,
   options?: Stoppable & {
     threads?: number;
+    variant?: string;
     onProgress?: (progress: { readonly loaded: number; readonly total: number }) => void;
   },
 ): Promise<Model>;

@@ -9,6 +9,7 @@ import { openFolder, RepghostError } from './download.js';
 import { newMemory, withSharedMemory } from './memory.js';
 import { MOST_PIXELS, pixelsOf, text } from './pixels.js';
 import { possibleThreads, stackBytes, startThreads } from './threads.js';
+import { modelFile } from './variants.js';
 import { readVectors } from './vectors.js';
 
 export { MOST_PIXELS, RepghostError };
@@ -24,18 +25,18 @@ export const isSupported = () =>
   typeof WebAssembly === 'object' && WebAssembly.validate(new Uint8Array(SIMD));
 
 /** Loads a bundle from the folder at a URL, or at a path under Node; by default the one this file lies in. */
-export async function load(place = new URL('./', import.meta.url), { signal, onProgress, threads = 1 } = {}) {
+export async function load(place = new URL('./', import.meta.url), { signal, onProgress, threads = 1, variant } = {}) {
   const workers = possibleThreads(threads);
   if (!isSupported())
     throw new RepghostError('unsupported', 'this browser has no WebAssembly with SIMD, which the network needs: ' +
       'Chrome 91, Firefox 89, Safari 16.4, Node 18 or newer have it.');
   const start = performance.now();
   const folder = await openFolder(place, { signal });
-  const total = folder.size('model.wasm') + folder.size('labels.txt');
+  const file = modelFile(folder.manifest, variant), total = folder.size(file) + folder.size('labels.txt');
   let loaded = 0;
   const onBytes = (count) => onProgress?.({ loaded: loaded += count, total });
   const read = (name) => folder.read(name, { signal, onBytes });
-  const [wasm, labels] = await Promise.all([read('model.wasm'), read('labels.txt')]);
+  const [wasm, labels] = await Promise.all([read(file), read('labels.txt')]);
   const downloaded = performance.now();
   const instance = await instantiate(wasm, workers > 1);
   signal?.throwIfAborted();

@@ -23,6 +23,7 @@ from compile.codegen.kernel_compiler import object_of
 from compile.codegen.program_to_objects import ScheduledNetwork, compile_program, schedule_network
 from compile.intrin.i8mm import I8mm
 from compile.intrin.table import find_instruction_set
+from compile.intrin.wasm.rotated import Rotated
 from compile.ir.compiled_network import BLOB_ALIGNMENT, CompiledNetwork
 from compile.ir.memory_plan import plan_memory
 from compile.link.wasm import HEADER
@@ -142,6 +143,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "rvv": (r"vwmacc\.vx", r"vfcvt\.x\.f\.v", r"vsadd\.vv", r"vnclip\.wi"),
     "avx2": ("vpmaddwd", "vpmulhrsw", "vpackssdw", "vroundps"),
     "simd128": (r"i32x4\.dot_i16x8_s", r"i16x8\.q15mulr_sat_s", r"i8x16\.narrow_i16x8_s", r"f32x4\.nearest"),
+    "relaxed": (r"i32x4\.relaxed_dot_i8x16_i7x16_add_s", r"i16x8\.q15mulr_sat_s"),
     "avxvnni": (r"\{vex\}\s+vpdpbusd", "vpmulhrsw"),
     "vnni": ("vpdpbusd", "vpmulhrsw"),
 }
@@ -153,6 +155,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "rvv": (r"vfn?m(acc|add|sac|sub)\.\w+",),
     "avx2": ("vpdpbusd", "vpdpwssd", "vpmaddubsw", r"vfn?m(add|sub)\w*"),
     "simd128": (r"[\w.]*relaxed\w*", r"\w+\.atomic\.\w+"),  # whose results depend on the engine
+    "relaxed": (r"[\w.]*relaxed_(?!dot)\w*", r"\w+\.atomic\.\w+"),  # a product and a sum are rounded twice
     "avxvnni": ("vpdpbusd", "vpmaddubsw", r"vfn?m(add|sub)\w*"),  # without {vex} it would be that of AVX-512
     "vnni": ("vpmaddubsw", r"vfn?m(add|sub)\w*"),
 }
@@ -230,8 +233,8 @@ def unpacked(variant: str, operator: Conv2d, constants: bytes) -> NDArray[np.int
         for index in range(panel.count):
             start = panel.start + index * panel.bytes_each + parameter_bytes(isa, panel.columns, panel.copies)
             packed = np.frombuffer(constants, np.int8, shape.segments * length * panel.columns, start)
-            if variant == "simd128":
-                packed = turned_back(packed.reshape(shape.segments, -1), panel.columns)
+            if isinstance(isa, Rotated):
+                packed = turned_back(packed.reshape(shape.segments, -1), panel.columns, isa.group_bytes)
             steps = packed.reshape(shape.segments, length // group, panel.columns, group).transpose(2, 0, 1, 3)
             segments = steps.reshape(panel.columns, shape.segments, length)
             assert not segments[..., shape.length :].any()
@@ -239,18 +242,18 @@ def unpacked(variant: str, operator: Conv2d, constants: bytes) -> NDArray[np.int
     return np.concatenate(rows)[:out, ..., :depth]
 
 
-def turned_back(packed: NDArray[np.int8], columns: int) -> NDArray[np.int8]:
-    """Return [segments, length / 4, columns, 4] of weights in turns: of four pairs, lane i begins with its pair i."""
+def turned_back(packed: NDArray[np.int8], columns: int, size: int) -> NDArray[np.int8]:
+    """Return [segments, length / 4, columns, 4] of weights in turns: of four units, lane i begins with its unit i."""
     segments = []
     for part in packed:
         channels: list[list[int]] = [[] for _ in range(columns)]
-        whole = len(part) // (8 * columns) * 8 * columns
-        for group in part[:whole].reshape(-1, 4, columns, 2):
-            for column, pairs in enumerate(channels):
-                pairs += [int(it) for pair in range(4) for it in group[(pair - column) % 4, column]]
-        for pair in part[whole:].reshape(-1, columns, 2):
-            for column, pairs in enumerate(channels):
-                pairs += [int(it) for it in pair[column]]
+        whole = len(part) // (4 * size * columns) * 4 * size * columns
+        for group in part[:whole].reshape(-1, 4, columns, size):
+            for column, units in enumerate(channels):
+                units += [int(it) for unit in range(4) for it in group[(unit - column) % 4, column]]
+        for unit in part[whole:].reshape(-1, columns, size):
+            for column, units in enumerate(channels):
+                units += [int(it) for it in unit[column]]
         segments.append(np.array(channels, np.int8).reshape(columns, -1, 4).transpose(1, 0, 2))
     return np.stack(segments)
 

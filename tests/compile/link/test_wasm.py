@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.shared.browser import INSTALL_HINT, find_browser
+from benchmarks.shared.page import opened, served
 from calib.integer.reference import run
 from compile.bundle.manifest import MANIFEST, check_bundle, write_bundle
 from compile.bundle.vectors import Vectors, pack_vectors
-from compile.link.by_form import link_model, make_runner, read_beside
+from compile.link.by_form import link_models, make_runner, read_beside
 from compile.link.promises import API
 from compile.link.wasm import FOR_CALLERS, FUNCTIONS, HEADER, check_module
 from compile.machine.replay import verify_bundle
@@ -74,9 +76,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sides = {"height": 32, "width": 32, "channels": 3}
     preprocess = Preprocess(size=32, resize=32).to_dict()
     info = {"abi": 2, "input": sides, "classes": program.classes, "model": "random", "preprocess": preprocess}
-    info["variants"] = ["simd128"]
     files = {
-        WASM.model: link_model(compile_program(program, WEB), WEB, info),
+        **link_models(compile_program(program, WEB), WEB, info),
         WASM.runner: make_runner(WEB),
         **read_beside(WASM),
         "labels.txt": b"".join(b"%d\n" % index for index in range(program.classes)),
@@ -101,9 +102,13 @@ needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="no node")
 @needs_node
 @pytest.mark.slow
 def test_node_gives_the_logits_of_the_reference(bundle: Path) -> None:
-    (replay,) = verify_bundle(bundle).replays
-    assert (replay.variant, replay.pictures, replay.tolerance) == ("simd128", 4, 0.0)
-    assert replay.machine.startswith("node v")
+    verified = verify_bundle(bundle)
+    assert {it.variant for it in (*verified.replays, *verified.skipped)} == {"simd128", "relaxed"}
+    for replay in verified.replays:
+        assert (replay.pictures, replay.tolerance) == (4, 0.0)
+        assert replay.machine.startswith("node v")
+    assert verified.replays[0].variant == "simd128"
+    assert all("cannot run relaxed" in it.reason for it in verified.skipped)
 
 
 @needs_node
@@ -121,6 +126,27 @@ def test_other_logits_and_another_module_are_found(bundle: Path, tmp_path: Path)
     (tmp_path / "changed" / WASM.model).write_bytes(files[WASM.model] + b"\0")
     with pytest.raises(IntegrityError, match="was changed"):
         verify_bundle(tmp_path / "changed")
+
+
+@pytest.mark.slow
+def test_chromium_gives_the_logits_of_the_reference(bundle: Path, tmp_path: Path) -> None:
+    browser = find_browser()
+    if browser is None:
+        pytest.skip(f"no Chromium: {INSTALL_HINT}")
+    (tmp_path / "index.html").write_text("<!doctype html>")
+    (tmp_path / "bundle").symlink_to(bundle)
+    script = """import('/bundle/repghost.js').then(async ({{ load }}) => {{
+      const model = await load('/bundle/', {{ variant: {variant} }}), {{ mismatches }} = await model.verify();
+      return [model.variant, mismatches];
+    }}).catch((error) => [error.code, error.message])"""
+    with served(tmp_path) as address, opened(browser, tmp_path / "profile") as page:
+        page.open(address)
+        fastest, plain, relaxed = (
+            page.run(script.format(variant=it)) for it in ("undefined", "'simd128'", "'relaxed'")
+        )
+    assert plain == ["simd128", 0]
+    assert fastest == (plain if relaxed[0] == "unsupported" else relaxed)
+    assert relaxed[0] == "unsupported" or relaxed == ["relaxed", 0]
 
 
 def test_a_bundle_for_the_web_holds_what_its_form_says(bundle: Path) -> None:

@@ -33,6 +33,7 @@ SHARED = {
 } | {
     ("avxvnni", "depthwise"),
     ("i8mm", "depthwise"),
+    *(("relaxed", family) for family in FAMILIES if family not in ("gemm", "dense", "logits", "wide layers")),
 }
 
 

@@ -174,6 +174,70 @@ def test_two_models_live_side_by_side_and_one_goes(web_bundle: Bundle) -> None:
     assert closed[0] == "closed"
 
 
+ENGINES = """
+  const clamp = (value) => Math.max(-32768, Math.min(32767, value));
+  const engines = { // what the sum of four products of the relaxed dot product is
+    unsigned: (a, b) => a.reduce((sum, it, i) => sum + it * b[i], 0),
+    signed: (a, b) => a.reduce((sum, it, i) => sum + it * (b[i] << 24 >> 24), 0),
+    limited: (a, b) => clamp(a[0] * b[0] + a[1] * b[1]) + clamp(a[2] * b[2] + a[3] * b[3]),
+    none: null,
+  };
+  const variantsOf = async (name) => { // the library in such an engine
+    const dot = engines[name], buffer = new ArrayBuffer(64);
+    const [left, right] = [new Int8Array(buffer), new Uint8Array(buffer)];
+    const [start, sums] = [new Int32Array(buffer, 32, 4), new Int32Array(buffer, 48, 4)];
+    const part = (bytes, at) => Array.from(bytes.subarray(at, at + 4));
+    WebAssembly.validate = () => dot !== null;
+    WebAssembly.Module = class {};
+    WebAssembly.Instance = class {
+      exports = { m: { buffer }, f: () => sums.forEach((_, lane) => {
+        sums[lane] = start[lane] + dot(part(left, 4 * lane), part(right, 16 + 4 * lane));
+      }) };
+    };
+    return import('file://' + folder + '/variants.js?' + name);
+  };
+"""
+
+
+def test_relaxed_instructions_run_where_the_engine_makes_them_exact(web_bundle: Bundle) -> None:
+    script = f"""{ENGINES}
+      const found = {{}}, files = {{ 'model.wasm': 1, 'model-relaxed.wasm': 1 }};
+      for (const name of Object.keys(engines)) {{
+        const {{ modelFile }} = await variantsOf(name), whole = {{ files, variants: ['simd128', 'relaxed'] }};
+        found[name] = [modelFile(whole), modelFile({{ files, variants: ['simd128', 'madd'] }}),
+          modelFile(whole, 'simd128'), await refused(() => modelFile(whole, 'relaxed')),
+          await refused(() => modelFile(whole, 'madd'))];
+      }}
+      return found;"""
+    found = run_in_node(web_bundle.path, script)
+    plain, relaxed = WASM.model, WASM.model_of("relaxed")
+    assert WASM.model_of("simd128") == plain and relaxed == WASM.model_of("madd") != plain
+    chosen = {"unsigned": [relaxed, relaxed], "signed": [plain, relaxed], "limited": [plain, relaxed]}
+    assert {name: files[:2] for name, files in found.items()} == {**chosen, "none": [plain, plain]}
+    for name, (*_, same, refused, unknown) in found.items():
+        assert same == plain
+        assert (refused is None) == (name == "unsigned")
+        assert refused is None or refused[0] == "unsupported"
+        assert unknown[0] == "RangeError" and "simd128 and relaxed" in unknown[1]
+
+
+def test_every_variant_that_runs_gives_the_same_scores(web_bundle: Bundle) -> None:
+    script = """
+      (await import('node:v8')).setFlagsFromString('--experimental-wasm-relaxed-simd'); // Node 20 asks for it
+      const run = async (variant) => {
+        const model = await library.load(folder, { variant }), rgb = new Uint8Array(8 * 8 * 3).fill(200);
+        return [model.variant, Array.from(model.logits(rgb)), (await model.verify()).mismatches];
+      };
+      const wanted = await run('simd128');
+      try { return [wanted, await run('relaxed'), await run()]; }
+      catch (error) { return [wanted, error.code, await run()]; }
+    """
+    plain, relaxed, fastest = run_in_node(web_bundle.path, script)
+    assert plain[0] == "simd128" and plain[2] == 0
+    assert fastest == (plain if relaxed == "unsupported" else relaxed)
+    assert fastest[1:] == plain[1:]
+
+
 DAMAGE = {
     "model.wasm cut off": ("model.wasm", lambda data: data[:-100], "download", "cut off"),
     "model.wasm one bit": ("model.wasm", lambda data: data[:-1] + bytes([data[-1] ^ 1]), "integrity", "digest differs"),

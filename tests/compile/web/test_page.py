@@ -19,6 +19,7 @@ from compile.bundle.manifest import Bundle
 from compile.storage.files import sha256
 from compile.storage.strict_json import canonical_json
 from compile.summary.collect import collect
+from compile.targets.forms import WASM
 from compile.web.demo import PAGE, write_demo
 from repghost.data.images.decode import decode_image
 from repghost.errors import UsageError
@@ -192,14 +193,16 @@ def test_a_measurement_can_be_cancelled(page: Page) -> None:
 
 def test_a_changed_network_is_named_and_the_others_are_measured(page: Page, demo: Demo) -> None:
     """And it is fetched anew when it is whole again, though the browser keeps the changed one."""
-    file = demo.folder / "networks" / "fake-8-int8" / "model.wasm"
-    kept = file.read_bytes()
-    file.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    folder = demo.folder / "networks" / "fake-8-int8"
+    kept = {folder / name: (folder / name).read_bytes() for name in WASM.models}  # one of them is fetched
+    for file, content in kept.items():
+        file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     try:
         page.run(PRESS.format("start"))
         page.until("!document.getElementById('save').disabled")
     finally:
-        file.write_bytes(kept)
+        for file, content in kept.items():
+            file.write_bytes(content)
     assert "digest differs" in page.run(TEXT.format("times"))
     assert page.run(TEXT.format("progress-label")) == "Done: 1 of 2 measured."
     page.run(PRESS.format("start"))
@@ -357,7 +360,8 @@ def test_a_device_is_called_by_its_browser_and_system(agent: str) -> None:
 def test_sizes_are_said_before_anything_is_fetched(web_bundle: Bundle, tmp_path: Path) -> None:
     (shown,) = write_demo([web_bundle.path], tmp_path / "demo")
     folder = tmp_path / "demo" / shown.folder
-    assert shown.bytes == sum((folder / name).stat().st_size for name in ("model.wasm", "labels.txt", "manifest.json"))
+    model = max((folder / name).stat().st_size for name in WASM.models)
+    assert shown.bytes == model + sum((folder / name).stat().st_size for name in ("labels.txt", "manifest.json"))
     assert json.loads((tmp_path / "demo" / "demo.json").read_text())["networks"][0]["bytes"] == shown.bytes
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from compile.intrin.arm import ROUNDING
 from compile.intrin.base import InstructionSet
 from compile.intrin.repeated import WidePairs
-from compile.intrin.rotated import Rotated
+from compile.intrin.wasm.rotated import Rotated
 from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
 
@@ -42,7 +42,8 @@ class Simd128(Rotated):
             return super().requantize(acc, multiplier, zero_point, low, high)
         bits, sums = tir.cast(ROUNDING_BITS - zero_point, "int32"), []
         for a, m in zip(acc, multiplier, strict=True):
-            rounded = tir.cast(a, "float32") * m + tir.splat(ROUNDING, tir.dtype_of(m))
+            product = tir.reinterpret(tir.cast(a, "float32") * m, tir.dtype_of(a))  # rounded: never part of a sum
+            rounded = tir.reinterpret(product, tir.dtype_of(m)) + tir.splat(ROUNDING, tir.dtype_of(m))
             sums.append(tir.reinterpret(rounded, tir.dtype_of(a)) - tir.splat(bits, tir.dtype_of(a)))
         return self.clamp_int8(self.narrow_to_int8(self.narrow_to_int16(tir.concat(sums))), low, high)
 

@@ -1,0 +1,1 @@
+"""The instruction sets of WebAssembly: what every engine has, and what some do better."""
