@@ -7,6 +7,9 @@ docs/detection.md has the commands that draw the shapes, and train, quantize and
     repghost bench RUN/arm64/int8 --count --against onnxruntime --weights HEADS.onnx --json PEERS.json
     repghost bench RUN/host/int8 --against onnxruntime --weights HEADS.onnx --json HOST.json
     python -m benchmarks.detection.measure --detector FILE --run RUN --data SHAPES, and the three JSON files
+
+Further runtimes are added later by --add-peers PEERS.json alone. What they execute does not depend on the weights, so
+the bundle that is counted beside them may be of random ones.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from benchmarks.shared.command import run_command
 from benchmarks.shared.documents import Markers, write_json
 from compile.report.run_report import QDQ_FILE
 from repghost.api.training.detection import evaluate_detector
+from repghost.errors import UsageError
 from repghost.files import write_text_atomically
 from repghost.tables import make_table, markdown_lines
 
@@ -31,6 +35,7 @@ MARKERS = Markers(
     "<!-- shapes: written by benchmarks.detection.measure -->", "<!-- end of shapes -->", "the table of shapes belongs"
 )
 RESAMPLES = 1000
+OTHERS = {"LiteRT": " (its arm64 wheel crashes in the emulator)", "MNN": "", "ncnn": ""}  # and why they are not counted
 POINTS = 100.0
 
 
@@ -70,6 +75,19 @@ def _peers(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         for row in found["results"]
     ]
     return sorted(rows, key=lambda row: int(row["instructions"]))
+
+
+def with_peers(found: dict[str, Any], peers: Path) -> dict[str, Any]:
+    """Return what was measured with further runtimes, which replace earlier counts of the same runtime and form.
+
+    Args:
+        found: of an earlier `measure`.
+        peers: JSON of `repghost bench --count --against`.
+    """
+    new = _peers(json.loads(peers.read_text()))
+    named = {(row["runtime"], row["form"]) for row in new}
+    kept = [row for row in found["peers"] if (row["runtime"], row["form"]) not in named]
+    return {**found, "peers": sorted([*kept, *new], key=lambda row: int(row["instructions"]))}
 
 
 def _latency(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,7 +138,7 @@ def _others(found: Mapping[str, Any]) -> str:
     rows = [f"{row['runtime']} {row['version']} {row['form']} {row['instructions']:,}" for row in found["peers"]]
     share = found["count"]["whole"]["total"] / found["peers"][0]["instructions"]
     counted = {str(row["runtime"]) for row in found["peers"]}
-    absent = [name for name in ("LiteRT", "MNN", "ncnn") if name.lower() not in counted]
+    absent = [f"{name}{why}" for name, why in OTHERS.items() if name.lower() not in counted]
     left_out = f"; not counted: {', '.join(absent)}" if absent else ""
     return f"the same network in other runtimes: {', '.join(rows)}. That is {share:.2f} of the fewest{left_out}"
 
@@ -138,16 +156,23 @@ def _milliseconds(host: Mapping[str, Any]) -> str:
 
 
 @click.command("detection")
-@click.option("--detector", required=True, type=click.Path(path_type=Path))
-@click.option("--run", required=True, type=click.Path(path_type=Path), help="Folder of 'repghost compile'.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Of benchmarks.detection.shapes.")
-@click.option("--count", required=True, type=click.Path(path_type=Path), help="JSON of 'repghost bench --count'.")
-@click.option("--peers", required=True, type=click.Path(path_type=Path), help="The same with --against.")
-@click.option("--host", required=True, type=click.Path(path_type=Path), help="JSON of 'bench --against' here.")
+@click.option("--detector", type=click.Path(path_type=Path))
+@click.option("--run", type=click.Path(path_type=Path), help="Folder of 'repghost compile'.")
+@click.option("--data", type=click.Path(path_type=Path), help="Of benchmarks.detection.shapes.")
+@click.option("--count", type=click.Path(path_type=Path), help="JSON of 'repghost bench --count'.")
+@click.option("--peers", type=click.Path(path_type=Path), help="The same with --against.")
+@click.option("--host", type=click.Path(path_type=Path), help="JSON of 'bench --against' here.")
+@click.option("--add-peers", type=click.Path(path_type=Path), help="JSON as of --peers; nothing else is measured.")
 @click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path))
-def command(detector: Path, run: Path, data: Path, count: Path, peers: Path, host: Path, docs: Path) -> None:
+def command(add_peers: Path | None, docs: Path, **given: Path | None) -> None:
     """Measure and write detection.json and its section of detection.md."""
-    found = measure(detector, run, data, count, peers, host)
+    paths = {name: path for name, path in given.items() if path is not None}
+    if add_peers is not None:
+        found = with_peers(json.loads((docs / JSON_FILE).read_text()), add_peers)
+    elif len(paths) == len(given):
+        found = measure(**paths)
+    else:
+        raise UsageError(f"{', '.join(sorted({*given} - {*paths}))} are missing.")
     write_json(docs / JSON_FILE, found)
     page = docs / PAGE_FILE
     write_text_atomically(page, MARKERS.replace(page.read_text(), render(found), str(page)))

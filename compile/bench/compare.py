@@ -266,7 +266,7 @@ def _are_settled(contenders: Sequence[Contender], times: Mapping[int, Times], sp
 
 def _results(comparison: Comparison, contenders: Sequence[Contender], times: Sequence[Times]) -> list[dict[str, Any]]:
     prepared, results = comparison.prepared, []
-    classes = "outputs" not in comparison.entries[0].bundle.manifest
+    classes = not prepared.inputs.results
     for index, (contender, measured) in enumerate(zip(contenders, times, strict=True)):
         identity = contender.identity
         ours = identity.ours  # these stand first, in the order of the entries

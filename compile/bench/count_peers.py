@@ -84,8 +84,7 @@ def count_peers(
             for form in peer.forms:
                 say(f"counting {peer.name} {form.name} on {cpu.name}")
                 try:
-                    classes = "outputs" not in bundle.manifest
-                    results.append(_count(peer, form, prepared, ours, counter, classes))
+                    results.append(_count(peer, form, prepared, ours, counter))
                 except RepGhostError as error:
                     absent.append({"name": f"{peer.name} {form.name}", "reason": str(error)})
     if not results:
@@ -112,7 +111,7 @@ def _result(
 
 
 def _count(
-    peer: Peer, form: Form, prepared: Prepared, ours: NDArray[np.float32], counter: PeerCounter, classes: bool
+    peer: Peer, form: Form, prepared: Prepared, ours: NDArray[np.float32], counter: PeerCounter
 ) -> dict[str, Any]:
     """Return what one runtime executed and how its predictions agree with the float network's, or numbers with ours."""
     if not WHEELS[counter.cpu.target].has(peer.version_of):
@@ -134,7 +133,7 @@ def _count(
         "made_by": form.made_by,
         "version": version,
         "whole": counted.to_dict(),
-        "agreement": agreement(logits, ours[:IMAGES], float_logits, classes),
+        "agreement": agreement(logits, ours[:IMAGES], float_logits, classes=not inputs.results),
     }
 
 

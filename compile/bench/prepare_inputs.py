@@ -86,6 +86,7 @@ def prepare(bundle: Bundle, folder: Path, weights: Path | None, flags: frozenset
         mean=preprocess.mean,
         std=preprocess.std,
         saturates=platform.machine() == "x86_64" and not VNNI & flags,
+        results=tuple(it["name"] for it in bundle.manifest.get("outputs", ())),
     )
     return Prepared(inputs, images, logits, reasons)
 

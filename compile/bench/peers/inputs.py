@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def together(results: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the logits, or the numbers of several maps as a bundle orders them, float32 [1, numbers].
+
+    Args:
+        results: float32 [1, classes] alone, or [1, C, H, W] each.
+    """
+    if len(results) == 1:
+        return results[0]
+    return np.concatenate([np.moveaxis(result, 1, -1).reshape(1, -1) for result in results], axis=1)
 
 
 @dataclass(frozen=True)
@@ -23,6 +35,7 @@ class PeerInputs:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     saturates: bool  # whether the products of 8-bit numbers saturate on this machine: x86 without VNNI
+    results: tuple[str, ...] = ()  # the names of several results in the float file, in their order; () of logits
 
     def source(self, kind: str) -> Path:
         """Return the file called "onnx" or "qdq", which has to be there."""
@@ -49,6 +62,6 @@ class PeerInputs:
         values: dict[str, Any] = json.loads(text)
         for name in ("folder", "onnx", "qdq", "images", "inputs"):
             values[name] = None if values[name] is None else Path(values[name])
-        for name in ("mean", "std"):
+        for name in ("mean", "std", "results"):
             values[name] = tuple(values[name])
         return PeerInputs(**values)

@@ -13,16 +13,18 @@ import MNN
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.bench.peers.inputs import PeerInputs
+from compile.bench.peers.inputs import PeerInputs, together
 
 
 class MnnSession:
-    """An interpreter with one session."""
+    """An interpreter with one session; `results` names several results, in their order."""
 
-    def __init__(self, path: Path, threads: int, precision: str) -> None:
+    def __init__(self, path: Path, threads: int, precision: str, results: tuple[str, ...] = ()) -> None:
         self._net = MNN.Interpreter(str(path))
         self._session = self._net.createSession({"numThread": threads, "backend": "CPU", "precision": precision})
-        self._input, self._output = self._net.getSessionInput(self._session), self._net.getSessionOutput(self._session)
+        self._input = self._net.getSessionInput(self._session)
+        found = self._net.getSessionOutputAll(self._session) if results else {}
+        self._outputs = [found[name] for name in results] or [self._net.getSessionOutput(self._session)]
 
     def feed(self, image: NDArray[np.float32]) -> None:
         """Copy the image into the session's tensor."""
@@ -34,11 +36,13 @@ class MnnSession:
         self._net.runSession(self._session)
 
     def logits(self) -> NDArray[np.float32]:
-        """Return the logits."""
-        shape = self._output.getShape()
-        logits = np.zeros(shape, np.float32)
-        target = MNN.Tensor(shape, MNN.Halide_Type_Float, logits, MNN.Tensor_DimensionType_Caffe)
-        self._output.copyToHostTensor(target)
+        """Return the logits, or the numbers of several results."""
+        return together([self._numbers(output) for output in self._outputs])
+
+    def _numbers(self, output: MNN.Tensor) -> NDArray[np.float32]:
+        shape = output.getShape()
+        target = MNN.Tensor(shape, MNN.Halide_Type_Float, np.zeros(shape, np.float32), MNN.Tensor_DimensionType_Caffe)
+        output.copyToHostTensor(target)
         return np.array(target.getData(), np.float32).reshape(shape)
 
 
@@ -89,4 +93,4 @@ def _write_settings(inputs: PeerInputs, model: Path) -> Path:
 
 def open_session(path: Path, inputs: PeerInputs, form: str, threads: int) -> MnnSession:
     """Load a file."""
-    return MnnSession(path, threads, "low" if form == "fp16" else "high")
+    return MnnSession(path, threads, "low" if form == "fp16" else "high", inputs.results)

@@ -10,7 +10,7 @@ import ncnn
 import numpy as np
 from numpy.typing import NDArray
 
-from compile.bench.peers.inputs import PeerInputs
+from compile.bench.peers.inputs import PeerInputs, together
 from repghost.processes import run_limited
 
 TIME_LIMIT = 300  # seconds of the conversion
@@ -28,7 +28,8 @@ class NcnnSession:
         self._net.opt.use_bf16_storage = False
         if self._net.load_param(str(path)) or self._net.load_model(str(path.with_suffix(".bin"))):
             raise RuntimeError(f"ncnn cannot load {path}")
-        self._input, self._output = self._net.input_names()[0], self._net.output_names()[0]
+        self._input = self._net.input_names()[0]
+        self._outputs = sorted(self._net.output_names(), key=lambda name: (len(name), name))  # out0, out1, as in ONNX
 
     def feed(self, image: NDArray[np.float32]) -> None:
         """Keep the image as ncnn's matrix."""
@@ -38,11 +39,12 @@ class NcnnSession:
         """Run one inference."""
         extractor = self._net.create_extractor()
         extractor.input(self._input, self._image)
-        _, self._logits = extractor.extract(self._output)
+        self._results = [extractor.extract(name)[1] for name in self._outputs]
 
     def logits(self) -> NDArray[np.float32]:
-        """Return the logits."""
-        return np.array(self._logits)
+        """Return the logits, or the numbers of several results."""
+        results = [np.array(result) for result in self._results]
+        return results[0] if len(results) == 1 else together([result[None] for result in results])
 
 
 def prepare(inputs: PeerInputs, form: str) -> Path:

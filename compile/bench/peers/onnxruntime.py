@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from compile.bench.peers.inputs import PeerInputs
+from compile.bench.peers.inputs import PeerInputs, together
 
 INPUT = "input"
 
@@ -40,10 +40,7 @@ class OrtSession:
 
     def logits(self) -> NDArray[np.float32]:
         """Return the logits; of several maps [1, C, H, W] the numbers as a bundle orders them, [1, numbers]."""
-        results: list[NDArray[np.float32]] = self._binding.copy_outputs_to_cpu()
-        if len(results) == 1:
-            return results[0]
-        return np.concatenate([np.moveaxis(result, 1, -1).reshape(1, -1) for result in results], axis=1)
+        return together(self._binding.copy_outputs_to_cpu())
 
 
 def prepare(inputs: PeerInputs, form: str) -> Path:

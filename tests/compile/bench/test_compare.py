@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -12,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from compile.bench import processes
@@ -37,7 +40,12 @@ from compile.targets.features import AVX2, AVXVNNI
 from compile.targets.table import Target, Variant, find_target
 from repghost.cli import cli
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
+from repghost.exporters.onnx import graph_onnx
+from repghost.graph.module import GraphModule
+from repghost.graph.run import fast_kernels
+from repghost.graph.run import run as run_graph
 from tests.support.fake_detector import write_detector
+from tests.support.small_detector import PREPROCESS, SIZE, detector_graph, pictures
 
 
 def program(ms: float | str, ready: str = '{"version": "9"}') -> list[str]:
@@ -316,3 +324,29 @@ def test_onnx_runtime_answers_as_the_network_does(
     finally:
         running.close()
     assert agreement(scores, expected, expected)["lowest_cosine"] > bound
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnn", "ncnn", "onnxruntime"])
+def test_several_results_come_in_the_order_of_the_bundle(name: str, tmp_path: Path) -> None:
+    """A runtime may rename and reorder them; each gives maps [1, C, H, W], a bundle pixel by pixel."""
+    if any(importlib.util.find_spec(package) is None for package in {"mnn": ["MNN"]}.get(name, PEERS[name].packages)):
+        pytest.skip(f"{name} is not installed")
+    graph, images = detector_graph(), pictures()[:1]
+    (tmp_path / "heads.onnx").write_bytes(graph_onnx(graph, SIZE, "small").SerializeToString())
+    np.save(tmp_path / "inputs.npy", PREPROCESS.normalize(images))
+    np.save(tmp_path / "pictures.npy", images)
+    inputs = PeerInputs(
+        tmp_path, tmp_path / "heads.onnx", None, tmp_path / "pictures.npy", tmp_path / "inputs.npy", PREPROCESS.mean,
+        PREPROCESS.std, False, tuple(f"{result}.result" for result in graph.results),
+    )  # fmt: skip
+    module: Any = importlib.import_module(PEERS[name].module)
+    session = module.open_session(module.prepare(inputs, "fp32"), inputs, "fp32", 1)
+    session.feed(inputs.load_inputs())
+    session.run()
+    seen = dict[str, np.ndarray[Any, Any]]()
+    module_of = GraphModule(graph).eval()
+    run_graph(graph, fast_kernels(module_of.parameters_of), torch.from_numpy(inputs.load_inputs()),
+        lambda tensor, value: seen.update({tensor: value.detach().numpy()}))  # fmt: skip
+    expected = np.concatenate([np.moveaxis(seen[it], 1, -1).reshape(1, -1) for it in graph.results], axis=1)
+    np.testing.assert_allclose(session.logits(), expected, rtol=1e-3, atol=1e-4)
