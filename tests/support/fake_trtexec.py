@@ -157,6 +157,8 @@ def answer(options: dict[str, str], kind: str) -> None:
     texts = [f"{value:.6g}" for value in values]
     if FAULT == "nan":
         texts[0] = "-nan"
+    if FAULT == "all nan":
+        texts = ["nan"] * len(texts)
     if FAULT == "short":
         texts.pop()
     assert name == "input" and len(Path(path).read_bytes()) % 12 == 0

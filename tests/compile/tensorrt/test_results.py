@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from compile.passes import lower
 from compile.subject.request import Request
 from compile.summary.collect import collect, find_files
 from compile.targets.precisions import INT8
+from compile.tensorrt.bundle_files import SCRIPTS
 from compile.tensorrt.evaluate import TorchNetwork
 from compile.tensorrt.network.from_file import weight_scales
 from compile.tensorrt.pipeline import run
@@ -29,11 +32,16 @@ from compile.tensorrt.verify import verify_engine_bundle
 from repghost.api.training.built_detectors import keep_precision, open_built
 from repghost.api.training.detectors import DetectorEvaluation
 from repghost.cli import cli
+from repghost.data import read_image
+from repghost.data.images.preprocess import Preprocess
+from repghost.detection import find_boxes as find_boxes_module
 from repghost.detection.boxes import find_boxes
 from repghost.detection.evaluate import Precision, Scores
 from repghost.errors import IntegrityError, UsageError
 from tests.compile.tensorrt.test_pipeline import rewrite
+from tests.support.classify import written
 from tests.support.draw_boxes import drawn_by_the_runner
+from tests.support.image_files import black_png
 from tests.support.jetson import Jetson
 from tests.support.small_detector import LABELS, PREPROCESS, RULE, SIZE, detector_graph, pictures, quantized_detector
 
@@ -236,12 +244,42 @@ def test_numbers_that_are_none_give_no_box_and_absent_ones_an_error(built: Any) 
     jetson.fault = "nan"  # of one anchor
     done = jetson.run(bundle, "detect.sh", str(photo))
     assert done.returncode == 0 and expected - 1 <= len(json.loads(done.stdout)["boxes"]) <= expected
+    jetson.fault = "all nan"
+    assert json.loads(jetson.run(bundle, "detect.sh", str(photo)).stdout)["boxes"] == []
     jetson.fault = "absent result"
     done = jetson.run(bundle, "detect.sh", str(photo))
     assert done.returncode == 6 and "0 numbers of boxes.1.result, not 36" in done.stderr
     (bundle / "detection.json").write_text('{"version": 1}')
     done = jetson.run(bundle, "detect.sh", str(photo))
     assert done.returncode == 6 and "detection.json" in done.stderr
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """detect.py as a module."""
+    monkeypatch.setitem(sys.modules, "find_boxes", find_boxes_module)
+    found = importlib.util.spec_from_file_location("detect", SCRIPTS / "detect.py")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_photos_are_prepared_on_the_board_as_everywhere(script: Any, tmp_path: Path) -> None:
+    """Turned, grey, transparent and of one pixel: the same numbers."""
+    Image.new("RGB", (1, 1), (200, 30, 30)).save(tmp_path / "one pixel.png")
+    files = [tmp_path / "one pixel.png", *written(tmp_path).values()]
+    for preprocess in (PREPROCESS, Preprocess((9, 14), (9, 14), "bilinear", (0.4,), (0.3,), squash=True)):
+        for path in files:
+            expected = preprocess.normalize(preprocess.apply(read_image(path))[None])[0]
+            found = script.prepare(script.read_photo(path), preprocess.to_dict())
+            np.testing.assert_array_equal(found, expected, err_msg=path.name)
+
+
+def test_a_decompression_bomb_is_no_photo(script: Any, tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(black_png(1, 0, 10_000, 10_000))
+    with pytest.raises(script.PhotoError, match=r"large\.png"):
+        script.read_photo(tmp_path / "large.png")
 
 
 def test_any_file_with_several_results_becomes_a_bundle(made: Any, board: Board, tmp_path: Path) -> None:
