@@ -67,15 +67,22 @@ def find_emulator(tools: Path = TOOLS, emulation: Emulation = EMULATED) -> Emula
 
 def find_emulators(tools: Path = TOOLS, emulation: Emulation = EMULATED) -> list[Emulator]:
     """Return every emulator that is installed or was fetched before, the preferred one first; see `find_emulator`."""
-    # "/" on a system that has the architecture as a foreign one
-    sysroots = (Path("/") / emulation.sysroot, Path("/"), tools / emulation.sysroot)
-    sysroot = next((path for path in sysroots if (path / emulation.loader).exists()), None)
-    programs = [path.absolute() for path in _programs(tools, emulation) if os.access(path, os.X_OK)]
-    return [Emulator(program, sysroot.absolute()) for program in programs] if sysroot else []
+    sysroot = _sysroot(tools, emulation)
+    return [Emulator(program, sysroot) for program in _present(tools, emulation)] if sysroot else []
+
+
+def _present(tools: Path, emulation: Emulation) -> list[Path]:
+    return [path.absolute() for path in _programs(tools, emulation) if os.access(path, os.X_OK)]
+
+
+def _sysroot(tools: Path, emulation: Emulation) -> Path | None:
+    """Return the folder that the C library is in: "/" on a system that has the architecture as a foreign one."""
+    places = (Path("/") / emulation.sysroot, Path("/"), tools / emulation.sysroot)
+    return next((path.absolute() for path in places if (path / emulation.loader).exists()), None)
 
 
 def fetch_emulator(tools: Path = TOOLS, emulation: Emulation = EMULATED) -> Emulator:
-    """Return the installed emulator; where there is none, download Debian's or Ubuntu's packages and unpack them.
+    """Return the installed emulator; what it lacks is downloaded from Debian's or Ubuntu's packages and unpacked.
 
     Nothing is installed: the packages are unpacked below `tools`, and no root is needed.
 
@@ -89,9 +96,10 @@ def fetch_emulator(tools: Path = TOOLS, emulation: Emulation = EMULATED) -> Emul
     by_hand = f"Install it: {install_hint(emulation)}."
     kept = (*(f"usr/bin/{name}" for name in emulation.programs), emulation.sysroot)  # qemu's has 60 more programs
     with package_source(f"no {program} was found. {by_hand}") as source:
-        if not any(source.keep(package, kept, tools) for package in EMULATOR_PACKAGES):
+        missing = not _present(tools, emulation)
+        if missing and not any(source.keep(package, kept, tools) for package in EMULATOR_PACKAGES):
             raise ToolMissingError(f"apt-get has none of the packages {', '.join(EMULATOR_PACKAGES)}. {by_hand}")
-        if not source.keep(library, kept, tools):
+        if not _sysroot(tools, emulation) and not source.keep(library, kept, tools):
             raise ToolMissingError(f"apt-get has no package {library}. {by_hand}")
     found = find_emulator(tools, emulation)
     if not found:
