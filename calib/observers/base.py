@@ -42,8 +42,7 @@ class TensorStatistics:
         """
         if values.size == 0:
             return
-        rows = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)
-        lows, highs = rows.min(axis=1), rows.max(axis=1)
+        flat, lows, highs = _extremes(values)
         low, high = float(lows.min()), float(highs.max())
         if not (np.isfinite(low) and np.isfinite(high)):
             raise UsageError(
@@ -54,22 +53,29 @@ class TensorStatistics:
         self._average(lows, highs)
         self._grow(max(-low, high))
         self.count += values.size
-        self.zeros += values.size - int(np.count_nonzero(values))
         if self.limit == 0.0:
+            self.zeros += int(np.count_nonzero(flat == 0))
             self.histogram[BINS // 2] += values.size
             return
-        flat = values.reshape(-1)
-        for start in range(0, flat.size, CHUNK):
-            self.histogram += self._bins(flat[start : start + CHUNK])
+        self.zeros += self._count(flat, low, high)
 
-    def _bins(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return how many of some values each bin takes."""
-        places = values * np.float32(BINS / 2 / self.limit)
-        np.floor(places, out=places)
-        index = places.astype(np.int64)  # as bincount wants it
-        index += BINS // 2
-        np.minimum(index, BINS - 1, out=index)
-        return np.bincount(index, minlength=BINS)
+    def _count(self, flat: NDArray[np.float32], low: float, high: float) -> int:
+        """Add values between two extremes to the histogram and return how many of them are 0."""
+        scale = np.float32(BINS / 2 / self.limit)
+        first, last = (int(np.floor(np.float32(extreme) * scale)) for extreme in (low, high))
+        first = min(first, BINS // 2 - 1)
+        counts, zeros = np.zeros(last - first + 1, np.int64), 0  # of the bins that any value falls into
+        for start in range(0, flat.size, CHUNK):
+            part = flat[start : start + CHUNK]
+            zeros += int(np.count_nonzero(part == 0))
+            places = part * scale
+            np.floor(places, out=places)
+            places -= first  # exact: whole numbers up to 2**16
+            counts += np.bincount(places.astype(np.int64), minlength=counts.size)
+        inside = counts[: BINS // 2 - first]
+        inside[-1] += counts[inside.size :].sum()  # the limit itself
+        self.histogram[BINS // 2 + first :][: inside.size] += inside
+        return zeros
 
     def _average(self, lows: NDArray[np.float32], highs: NDArray[np.float32]) -> None:
         """Move the averages towards each image's extremes; the first image sets them."""
@@ -105,6 +111,20 @@ class TensorStatistics:
         width = self.limit * 2.0 / BINS
         whole, part = _reached(folded, fraction)
         return min(whole * width + part * width, max(-self.minimum, self.maximum))
+
+
+def _extremes(
+    values: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Return all values in the order of memory, and the smallest and the largest of each image."""
+    by_position = np.moveaxis(values, 0, -1) if values.ndim else values.reshape(1, 1)
+    if by_position.ndim > 1 and by_position.flags.c_contiguous:  # the images innermost, as in `canonical`
+        folded, images = by_position.reshape(len(by_position), -1), by_position.shape[-1]
+        ends = (end(folded, axis=0).reshape(-1, images) for end in (np.min, np.max))
+        lows, highs = (end(found, axis=0) for end, found in zip((np.min, np.max), ends, strict=True))
+        return by_position.reshape(-1), lows, highs
+    rows = np.ascontiguousarray(values).reshape(len(values), -1)
+    return rows.reshape(-1), rows.min(axis=1), rows.max(axis=1)
 
 
 def _reached(histogram: NDArray[np.int64], fraction: float) -> tuple[int, float]:

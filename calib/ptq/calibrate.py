@@ -70,7 +70,7 @@ def collect_statistics(
 
 
 def _update(tensors: Mapping[str, torch.Tensor], entry: TensorStatistics) -> None:
-    entry.update(tensors[entry.name].contiguous().numpy())
+    entry.update(tensors[entry.name].numpy())
 
 
 def choose_spec(graph: Graph, statistics: dict[str, TensorStatistics], config: QuantConfig) -> QuantSpec:

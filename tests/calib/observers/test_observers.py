@@ -87,6 +87,21 @@ def test_every_value_is_counted_once(numbers: list[float]) -> None:
     assert statistics.histogram.sum() == statistics.count == len(numbers)
     for fraction in (0.0, 0.3, 1.0):
         assert values.min() <= statistics.quantile(fraction) <= values.max()
+    if statistics.limit:
+        places = np.floor(values * np.float32(BINS / 2 / statistics.limit)).astype(int) + BINS // 2
+        np.testing.assert_array_equal(statistics.histogram, np.bincount(places.clip(max=BINS - 1), minlength=BINS))
+    assert statistics.zeros == numbers.count(0.0)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_statistics_do_not_depend_on_what_lies_innermost_in_memory(images: int) -> None:
+    values = np.random.default_rng(0).normal(size=(images, 2, 5, 4)).astype(np.float32)
+    first, last = TensorStatistics("t"), TensorStatistics("t")
+    first.update(values)
+    last.update(np.moveaxis(np.moveaxis(values, 0, -1).copy(), -1, 0))
+    np.testing.assert_array_equal(first.histogram, last.histogram)
+    assert (first.average_minimum, first.average_maximum) == (last.average_minimum, last.average_maximum)
+    assert (first.minimum, first.maximum) == (values.min(), values.max()) == (last.minimum, last.maximum)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
