@@ -24,6 +24,8 @@ from repghost.graph.operators import NO_PADS, Pads, Pair
 from repghost.graph.places import nearest_places, source_places
 
 EXACT_BITS = 53  # whole numbers of at most 2**53 are float64
+BLOCK = 1 << 16  # numbers of a map that go through all steps of a layer together, and stay near the core
+FEWEST_COLUMNS = 1 << 10  # of a product: fewer cost more in calls than they save
 
 
 def convolve(
@@ -52,7 +54,7 @@ def convolve(
     kernel = (weight.shape[2], weight.shape[3])
     taps = list(_taps(_image_last(x, pads), kernel, strides, dilations))
     if weight.shape[1] == 1 and len(weight) == groups:
-        y = _by_channel(taps, weight.flatten(1))
+        y = _by_channel(taps, weight.flatten(1)) if torch.is_grad_enabled() else _by_blocks(taps, weight.flatten(1))
     elif groups == 1:
         columns = taps[0] if len(taps) == 1 else torch.stack(taps, 1).flatten(0, 1)
         y = multiply(weight.flatten(1), columns, parts)
@@ -60,7 +62,8 @@ def convolve(
         rows = torch.stack(taps, 1).unflatten(0, (groups, -1)).flatten(1, 2)  # [groups, inputs, H', W', N]
         y = multiply(weight.flatten(1).unflatten(0, (groups, -1)), rows, parts).flatten(0, 1)
     if bias is not None:
-        y = y + _spread(bias[:, None, None, None], y.shape)
+        column = bias[:, None, None, None]
+        y = y + _spread(column, y.shape) if torch.is_grad_enabled() else y.add_(column)
     return y.permute(3, 0, 1, 2)
 
 
@@ -90,9 +93,23 @@ def _taps(x: torch.Tensor, kernel: Pair, strides: Pair, dilations: Pair) -> Iter
 def _by_channel(taps: list[torch.Tensor], weight: torch.Tensor) -> torch.Tensor:
     """Return the sum of the taps, each times its weight of [C, taps], rounded to float32 after each step."""
     total = torch.zeros_like(taps[0], memory_format=torch.contiguous_format)
-    product = None if torch.is_grad_enabled() else torch.empty_like(total)  # memory for each step's
     for tap, column in zip(taps, weight.unbind(1), strict=True):
-        total.add_(torch.mul(tap, _spread(column[:, None, None, None], tap.shape), out=product))
+        total.add_(tap * _spread(column[:, None, None, None], tap.shape))
+    return total
+
+
+def _by_blocks(taps: list[torch.Tensor], weight: torch.Tensor) -> torch.Tensor:
+    """Return the same, some channels or rows after the other, without gradients."""
+    total = torch.zeros_like(taps[0], memory_format=torch.contiguous_format)
+    channels, rows = (max(1, BLOCK // max(1, part.numel())) for part in (total[0], total[0, 0]))
+    for first in range(0, len(total), channels):
+        columns = weight[first : first + channels, :, None, None, None].unbind(1)
+        for top in range(0, total.shape[1], rows):
+            place = (slice(first, first + channels), slice(top, top + rows))
+            block = total[place]
+            product = torch.empty_like(block)
+            for tap, column in zip(taps, columns, strict=True):
+                block.add_(torch.mul(tap[place], column, out=product))
     return total
 
 
@@ -227,7 +244,18 @@ def exact_sum(x: torch.Tensor, over: tuple[int, ...], parts: int = 1) -> torch.T
 def _exact_product(a: torch.Tensor, b: torch.Tensor, parts: int = 1) -> torch.Tensor:
     """Return a [.., M, K] times b [.., K, *P], the terms rounded to so many bits that sums of K products are exact."""
     bits = (EXACT_BITS - _bits(a.shape[-1])) // 2
-    return (on_grid(a, bits, axis=-1) @ on_grid(b, bits, parts=parts).flatten(a.ndim - 1)).to(a.dtype)
+    left, flat = on_grid(a, bits, axis=-1), b.flatten(a.ndim - 1)
+    if not b.numel():
+        return (left @ flat.double()).to(a.dtype)
+    magic, length = _rounding_term(b.detach(), bits, None, parts), b.shape[-1] if parts > 1 else 1
+    result = torch.empty((*left.shape[:-1], flat.shape[-1]), dtype=a.dtype)
+    step = max(FEWEST_COLUMNS, BLOCK * flat.shape[-1] // max(flat.numel(), result.numel())) // length * length
+    step = step or length
+    # The sums are exact, so it does not matter to their bits how many columns a library multiplies at a time.
+    for first in range(0, flat.shape[-1], step):
+        columns = flat[..., first : first + step].to(torch.float64, copy=True).unflatten(-1, (-1, length))
+        result[..., first : first + step] = left @ columns.add_(magic).sub_(magic).flatten(-2)
+    return result
 
 
 def _bits(count: int) -> int:

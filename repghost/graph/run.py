@@ -128,7 +128,7 @@ def float_kernels(
 
     def convolution(op: Convolution, x: torch.Tensor) -> torch.Tensor:
         y = canonical.convolve(x, *parameters(op), op.strides, op.pads, op.dilations, op.groups, parts)
-        return clamped(y, op.clamp)
+        return _clamped_result(y, op.clamp)
 
     return {
         **WEIGHTLESS,
@@ -143,6 +143,13 @@ def clamped(x: torch.Tensor, clamp: Clamp) -> torch.Tensor:
     if clamp == UNBOUNDED:
         return x
     return torch.relu(x) if clamp == (0.0, float("inf")) else torch.clamp(x, *clamp)
+
+
+def _clamped_result(x: torch.Tensor, clamp: Clamp) -> torch.Tensor:
+    """Return the same of numbers that nothing else reads: in their place, unless gradients are wanted."""
+    if torch.is_grad_enabled() or clamp == UNBOUNDED:
+        return clamped(x, clamp)
+    return torch.relu_(x) if clamp == (0.0, float("inf")) else torch.clamp_(x, *clamp)
 
 
 def convolve(op: Convolution, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -183,9 +190,9 @@ MOVES: Kernels[torch.Tensor] = {
 # Of operators without weights, to the same bits on every machine.
 WEIGHTLESS: Kernels[torch.Tensor] = {
     **MOVES,
-    Add: lambda op, x, other: clamped(x + other, op.clamp),
-    Subtract: lambda op, x, other: clamped(x - other, op.clamp),
-    Multiply: lambda op, x, other: clamped(canonical.gated(x, other), op.clamp),
+    Add: lambda op, x, other: _clamped_result(x + other, op.clamp),
+    Subtract: lambda op, x, other: _clamped_result(x - other, op.clamp),
+    Multiply: lambda op, x, other: _clamped_result(canonical.gated(x, other), op.clamp),
     Function: lambda op, x: evaluate(op.steps, x),
     ChannelSlopes: lambda op, x: torch.where(x < 0, x * torch.from_numpy(op.slopes)[:, None, None], x),
     GlobalAveragePool: lambda op, x: canonical.average(x),
@@ -196,7 +203,7 @@ WEIGHTLESS: Kernels[torch.Tensor] = {
 # The same for training: as fast as the machine can, on every device, rounded as it likes.
 FAST: Kernels[torch.Tensor] = {
     **WEIGHTLESS,
-    Multiply: lambda op, x, other: clamped(x * other, op.clamp),
+    Multiply: lambda op, x, other: _clamped_result(x * other, op.clamp),
     Function: lambda op, x: evaluate(op.steps, x, FAST_STEPS),
     ChannelSlopes: lambda op, x: F.prelu(x, torch.from_numpy(op.slopes).to(x)),
     GlobalAveragePool: lambda op, x: x.mean((2, 3), keepdim=True),
@@ -212,7 +219,7 @@ def fast_kernels(parameters: Callable[[Layer], tuple[torch.Tensor, torch.Tensor]
     """
     return {
         **FAST,
-        Convolution: lambda op, x: clamped(convolve(op, x, *parameters(op)), op.clamp),
+        Convolution: lambda op, x: _clamped_result(convolve(op, x, *parameters(op)), op.clamp),
         Classifier: lambda op, x: F.linear(x.flatten(1), *parameters(op)),
     }
 

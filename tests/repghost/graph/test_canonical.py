@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from repghost.graph import canonical
 from repghost.graph.canonical import average, classify, convolve, exact_sum, gated, multiply, on_grid
 
 # (groups, outputs, kernel, stride)
@@ -99,6 +100,24 @@ def test_parts_of_a_batch_have_the_bits_they_have_alone() -> None:
 def _layer(groups: int, outputs: int, kernel: int, stride: int) -> Callable[[torch.Tensor, int], torch.Tensor]:
     weight = numbers(outputs, 6 // groups, kernel, kernel, seed=7)
     return lambda x, parts: convolve(x, weight, None, (stride, stride), (kernel // 2,) * 4, (1, 1), groups, parts)
+
+
+@pytest.mark.parametrize(("groups", "outputs", "kernel", "stride"), SHAPES)
+def test_blocks_change_no_bit(
+    groups: int, outputs: int, kernel: int, stride: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, weight, bias = torch.randn(6, 6, 9, 8), torch.randn(outputs, 6 // groups, kernel, kernel), torch.randn(outputs)
+
+    def computed(parts: int) -> torch.Tensor:
+        return convolve(x, weight, bias, (stride, stride), (kernel // 2,) * 4, groups=groups, parts=parts)
+
+    with torch.no_grad():
+        whole = [computed(parts) for parts in (1, 3)]
+        monkeypatch.setattr(canonical, "BLOCK", 7)
+        monkeypatch.setattr(canonical, "FEWEST_COLUMNS", 5)
+        assert all(torch.equal(computed(parts), y) for parts, y in zip((1, 3), whole, strict=True))
+        assert convolve(x[:0], weight, bias, groups=groups).shape[0] == 0
+    assert torch.equal(computed(1), whole[0])  # with gradients, where nothing is cut
 
 
 def test_parts_have_no_gradients() -> None:
