@@ -31,14 +31,18 @@ class QuickTape:
 
     Args:
         graph: the float network.
-        tape: its exact tensors; a change begins with them, so that quantizing rounds no value to another step.
+        tape: its exact tensors.
+
+    Attributes:
+        tensors: the same numbers, in memory as fast arithmetic wants them; a change begins with them, so that
+            quantizing rounds no value to another step.
     """
 
     def __init__(self, graph: Graph, tape: FloatTape) -> None:
         self._graph = graph
         self._tape = tape
         self._kernels = fast_kernels(_parameters)
-        self._tensors = _ChannelsLast(tape.tensors)
+        self.tensors: Mapping[str, torch.Tensor] = _ChannelsLast(tape.tensors)
         (unchanged,) = self._logits([Change(graph.input, lambda: tape.tensors[graph.input])])
         self._slack = MARGIN * float((unchanged - tape.logits).abs().max())
 
@@ -63,7 +67,7 @@ class QuickTape:
 
     @torch.no_grad()
     def _logits(self, changes: Sequence[Change]) -> tuple[torch.Tensor, ...]:
-        return changed_logits(self._graph, changes, self._kernels, self._tensors, _joined)
+        return changed_logits(self._graph, changes, self._kernels, self.tensors, _joined)
 
 
 class _ChannelsLast(dict[str, torch.Tensor]):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from calib.analysis.quick_divergence import QuickTape
@@ -93,9 +93,9 @@ def least_change(
     values, errors = ({name: np.zeros(len(found)) for name, found in options.items()} for _ in range(2))
 
     def add(tape: FloatTape, tried: Mapping[str, Sequence[int]]) -> None:
-        pairs = _pairs(tried)
-        changes = [_change(tape, name, options[name][index]) for name, index in pairs]
-        for (name, index), estimate in zip(pairs, QuickTape(graph, tape).estimates(changes), strict=True):
+        pairs, quick = _pairs(tried), QuickTape(graph, tape)
+        changes = [_change(quick.tensors, name, options[name][index]) for name, index in pairs]
+        for (name, index), estimate in zip(pairs, quick.estimates(changes), strict=True):
             values[name][index] += estimate.value
             errors[name][index] += estimate.error
 
@@ -129,7 +129,7 @@ def _exactly_least(
     pairs = _pairs({name: indices for name, indices in near.items() if len(indices) > 1})
     sums = {name: dict.fromkeys(indices, 0.0) for name, indices in near.items()}
     for tape in tapes(graph, batches if pairs else []):
-        found = tape.divergences(_change(tape, name, options[name][index]) for name, index in pairs)
+        found = tape.divergences(_change(tape.tensors, name, options[name][index]) for name, index in pairs)
         for (name, index), divergence in zip(pairs, found, strict=True):
             sums[name][index] += divergence
     return {name: min(found, key=lambda index: found[index]) for name, found in sums.items()}
@@ -144,9 +144,9 @@ def _not_above(values: NDArray[np.float64], limit: float) -> list[int]:
     return [index for index, value in enumerate(values) if not value > limit]
 
 
-def _change(tape: FloatTape, name: str, qparams: QParams) -> Change:
+def _change(tensors: Mapping[str, torch.Tensor], name: str, qparams: QParams) -> Change:
     """Return the change that one tensor in int8 is."""
-    return Change(name, partial(through_int8, tape.tensors[name], qparams))
+    return Change(name, lambda: through_int8(tensors[name], qparams))
 
 
 def _scale(graph: Graph, entry: TensorStatistics, config: QuantConfig, settings: LayerSettings) -> QParams | None:
