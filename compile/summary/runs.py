@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from compile.storage.code_key import code_digest, files_digest
 from compile.storage.stage_cache import key_digest, versions
 from compile.subject.request import Request
 from compile.subject.subject import RANDOM, TIMM
+from compile.summary.expected_time import duration, expect_time
 from repghost import bundled
 from repghost.errors import RepGhostError, UsageError, option
 from repghost.files import write_text_atomically
@@ -59,22 +62,58 @@ def run_all(requests: Iterable[Request], say: Callable[[str], None]) -> list[str
     """
     from compile.pipeline import run
 
+    planned = [(request, request.output / ".cache" / f"run-{_key(request)}") for request in requests]
+    left = _Left([request for request, stamp in planned if not _finished(stamp)], say)
     failures = []
-    for request in requests:
+    for request, stamp in planned:
         name = f"{request.weights or bundled.WEIGHTS.name}{f' {request.width}x' if request.width else ''}"
-        stamp = request.output / ".cache" / f"run-{_key(request)}"
         if _finished(stamp):
             say(f"== {name}: as in an earlier run")
             continue
-        say(f"== {name}")
+        say(f"== {name}{left.text()}")
         try:
-            report = run(request, say)
+            with left.timed():
+                report = run(request, say)
         except RepGhostError as error:  # the other widths do not suffer from it
             failures.append(f"{name}: {error}")
             say(f"== {name} failed: {error}")
             continue
         write_text_atomically(stamp, f"{report['folder']}\n{_digest(Path(report['folder']))}\n")
     return failures
+
+
+class _Left:
+    """How long the runs that are left will take, corrected by those that are done."""
+
+    def __init__(self, requests: list[Request], say: Callable[[str], None]) -> None:
+        found = expect_time(requests) if requests else None
+        self._expected = list(found.seconds) if found else []
+        self._spent = self._guessed = 0.0
+        if found:
+            judging, calibrating = found.images
+            widths = "1 width" if len(requests) == 1 else f"{len(requests)} widths"
+            say(
+                f"{widths} will take {duration(sum(found.seconds))} on this machine, guessed by a few pictures: "
+                f"{judging} judge each of them, {calibrating} calibrate. What is finished is kept when the run is "
+                "stopped."
+            )
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Time the run of the next width."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            if self._expected:
+                self._guessed += self._expected.pop(0)
+                self._spent += time.monotonic() - started
+
+    def text(self) -> str:
+        """Return what is said of the time that is left, once a width is done."""
+        if not self._guessed or not self._expected:
+            return ""
+        return f" ({duration(sum(self._expected) * self._spent / self._guessed)} left)"
 
 
 def _key(request: Request) -> str:

@@ -38,8 +38,10 @@ class FakeHub:
 
     def commit(self, repository: str) -> str:
         """The name of the newest state."""
-        content = sorted(self.repositories[repository].items())
-        return hashlib.sha1(repr(content).encode(), usedforsecurity=False).hexdigest()
+        found = hashlib.sha1(usedforsecurity=False)
+        for path, data in sorted(self.repositories[repository].items()):
+            found.update(f"{len(path)} {len(data)} {path}".encode() + data)
+        return found.hexdigest()
 
     def info(self, repository: str) -> dict[str, object]:
         """What /api/models says."""

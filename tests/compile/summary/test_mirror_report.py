@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from compile.subject.images import open_test
+from compile.subject.request import SubjectRequest
 from compile.summary.output import read_summary
 from compile.summary.tables import width_table
 from repghost.network.spec import WIDTHS
@@ -73,8 +75,30 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def flat(imagenet: Path) -> Path:
+    """The same as ILSVRC comes: val is one folder, and a table beside the set says the classes."""
+    folder = imagenet.with_name("flat") / "imagenet"
+    (folder / "val").mkdir(parents=True)
+    (folder / "train").symlink_to(imagenet / "train")
+    lines = ["ImageId,PredictionString"]
+    for number, place in enumerate(sorted((imagenet / "val").iterdir()), 1):
+        name = f"ILSVRC2012_val_{number:08d}"
+        os.link(place / "val.png", folder / "val" / f"{name}.png")
+        lines.append(f"{name},{place.name} 1 2 3 4")
+    (folder.parent / "LOC_val_solution.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_a_flat_val_is_read_as_one_by_class(imagenet: Path, flat: Path) -> None:
+    by_class = open_test(imagenet, SubjectRequest())
+    found = open_test(flat, SubjectRequest(class_map=flat.parent / "LOC_val_solution.csv"))
+    assert by_class is not None and found is not None and len(found) == CLASSES
+    assert found.classes == by_class.classes and found.labels.tolist() == by_class.labels.tolist()
+
+
 @pytest.mark.slow
-def test_one_command_fills_all_eight_rows(mirror: FakeHub, imagenet: Path, tmp_path: Path) -> None:
+def test_one_command_fills_all_eight_rows(mirror: FakeHub, flat: Path, tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "HF_ENDPOINT": mirror.address,
@@ -82,7 +106,8 @@ def test_one_command_fills_all_eight_rows(mirror: FakeHub, imagenet: Path, tmp_p
         "NO_PROXY": "127.0.0.1",
     }
     arguments = [
-        "report", str(tmp_path / "build"), "--build", "--weights", "timm", "--data", str(imagenet), "--target", "host",
+        "report", str(tmp_path / "build"), "--build", "--weights", "timm", "--data", str(flat), "--class-map",
+        str(flat.parent / "LOC_val_solution.csv"), "--target", "host",
         "--size", "32", "--images", "4", "--test-images", "4", "-o", str(tmp_path / "page"),
     ]  # fmt: skip
     environment["PYTHONPATH"] = str(ROOT)
@@ -94,4 +119,5 @@ def test_one_command_fills_all_eight_rows(mirror: FakeHub, imagenet: Path, tmp_p
     rows = width_table(read_summary(tmp_path / "page/report.json")).rows
     assert [row[0].value for row in rows] == [width.multiplier for width in WIDTHS]
     assert all("imagenet" in row[5].text and row[7].value is not None for row in rows)
+    assert "8 widths will take about " in first and "will take" not in again
     assert "as in an earlier run" not in first and again.count("as in an earlier run") == len(WIDTHS)

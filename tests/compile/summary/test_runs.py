@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 from compile import pipeline
 from compile.storage.strict_json import canonical_json
 from compile.subject.request import Request
+from compile.summary import runs
+from compile.summary.expected_time import Expected, duration, expect_time
 from compile.summary.runs import plan_runs, run_all
 from compile.targets.precisions import FP32, INT8
 from repghost.errors import UsageError
@@ -90,3 +94,36 @@ def test_a_changed_image_means_another_run(tmp_path: Path, ran: list[Request]) -
     (data / "b.png").write_bytes(b"two")
     run_all(requests, print)
     assert len(ran) == 2
+
+
+def test_how_long_it_takes_is_said_before_the_first_width(tmp_path: Path, ran: list[Request]) -> None:
+    lines: list[str] = []
+    request = Request("host", (INT8, FP32), output=tmp_path, calibration_images=20, test_images=30)
+    run_all(plan_runs(request, "0.5"), lines.append)
+    assert re.match(r"1 widths? will take about \d+ min .*: 30 judge each of them, 20 calibrate", lines[0])
+    run_all(plan_runs(request, "0.5"), lines.append)
+    assert len(ran) == 1 and sum("will take" in line for line in lines) == 1, "nothing is left"
+    found = [expect_time(plan_runs(replace(request, weights=w, test_images=n), "0.5,2.0")) for w, n in
+             (("timm", 30), ("timm", 3000), ("random", 30), ("absent.pth", 30))]  # fmt: skip
+    assert found[0] is not None and found[1] is not None and found[2:] == [None, None]
+    assert found[0].seconds[0] < found[0].seconds[1] and found[0].seconds[1] < found[1].seconds[1]
+
+
+def test_widths_that_are_done_correct_what_is_left(
+    tmp_path: Path, ran: list[Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    times = iter([0.0, 120.0, 200.0, 320.0, 400.0, 500.0])
+    monkeypatch.setattr(runs, "expect_time", lambda requests: Expected((60.0, 60.0, 3600.0), (30, 20)))
+    monkeypatch.setattr(runs.time, "monotonic", lambda: next(times))
+    run_all(plan("timm", "0.5,1.0,2.0", tmp_path), lines.append)
+    said = [line for line in lines if line.startswith(("3 widths", "== ")) and "failed" not in line]
+    assert said[0].startswith("3 widths will take about 1 h on this machine")
+    assert said[1:] == ["== timm 0.5x", "== timm 1x (about 2 h left)", "== timm 2x (about 2 h left)"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(3, "1 min"), (1500, "25 min"), (3599, "1 h"), (13200, "3 h 40 min"), (86400, "24 h")]
+)
+def test_times_are_said_roughly(seconds: float, said: str) -> None:
+    assert duration(seconds) == f"about {said}"
