@@ -6,7 +6,9 @@ docs/detection.md has the commands that draw the shapes, and train, quantize and
     repghost detect-export DETECTOR -o HEADS.onnx
     repghost bench RUN/arm64/int8 --count --against onnxruntime --weights HEADS.onnx --json PEERS.json
     repghost bench RUN/host/int8 --against onnxruntime --weights HEADS.onnx --json HOST.json
-    python -m benchmarks.detection.measure --detector FILE --run RUN --data SHAPES, and the three JSON files
+    repghost qat DETECTOR --data SHAPES --split train --batch 16 -o TRAINED.qdq.onnx
+    python -m benchmarks.detection.measure --detector FILE --run RUN --trained TRAINED.qdq.onnx --data SHAPES, and the
+    three JSON files; figures of one that is left out stay as they were measured, with another detector of these layers
 
 Further runtimes are added later by --add-peers PEERS.json alone. What they execute does not depend on the weights, so
 the bundle that is counted beside them may be of random ones.
@@ -15,7 +17,7 @@ the bundle that is counted beside them may be of random ones.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ import click
 
 from benchmarks.shared.command import run_command
 from benchmarks.shared.documents import Markers, write_json
+from calib.qdq.writer import QUANTIZATION
+from compile.frontend.qdq_file import read_qdq
 from compile.report.run_report import QDQ_FILE
 from repghost.api.training.detection import evaluate_detector
 from repghost.errors import UsageError
@@ -37,20 +41,25 @@ MARKERS = Markers(
 RESAMPLES = 1000
 OTHERS = {"LiteRT": " (its arm64 wheel crashes in the emulator)", "MNN": "", "ncnn": ""}  # and why they are not counted
 POINTS = 100.0
+EARLIER = {"count": "instructions", "peers": "those of other runtimes", "host": "milliseconds"}
+TRAINED = "trained under quantization"
 
 
-def measure(detector: Path, run: Path, data: Path, count: Path, peers: Path, host: Path) -> dict[str, Any]:
-    """Return the average precision of a detector, its integer program and its build, and what a build executes.
+def measure(detector: Path, run: Path, trained: Path, data: Path) -> dict[str, Any]:
+    """Return the average precision of a detector, its integer program, its build, and what training made of them.
 
     Args:
         detector: of `repghost detect-train`.
         run: the folder of `repghost compile`.
+        trained: of `repghost qat`.
         data: the drawn shapes.
-        count: JSON of `repghost bench --count`.
-        peers: JSON of `repghost bench --count --against`.
-        host: JSON of `repghost bench --against` on this machine.
     """
-    paths = {"float32": detector, "integer program": run / QDQ_FILE, "compiled build": run / "host" / "int8"}
+    paths = {
+        "float32": detector,
+        "integer program": run / QDQ_FILE,
+        "compiled build": run / "host" / "int8",
+        TRAINED: trained,
+    }
     found = {name: evaluate_detector(path, data, split="val", resamples=RESAMPLES) for name, path in paths.items()}
     report = json.loads((run / "report.json").read_text())
     return {
@@ -61,11 +70,16 @@ def measure(detector: Path, run: Path, data: Path, count: Path, peers: Path, hos
         "resamples": RESAMPLES,
         "forms": [{"form": name, **evaluation.to_dict()} for name, evaluation in found.items()],
         "change": [POINTS * value for value in found["compiled build"].change(found["float32"])],
+        "trained": _training(trained, [POINTS * value for value in found[TRAINED].change(found["float32"])]),
         "verified": _verified(report),
-        "count": json.loads(count.read_text()),
-        "peers": _peers(json.loads(peers.read_text())),
-        "host": _latency(json.loads(host.read_text())),
     }
+
+
+def _training(path: Path, change: list[float]) -> dict[str, Any]:
+    """Return how a file was trained under quantization, and by how many points its AP50 differs from float32."""
+    training = json.loads(read_qdq(path).metadata[QUANTIZATION])["training"]
+    names = ("epochs", "batch", "training_pictures", "held_out_pictures", "candidates", "chosen")
+    return {"change": change, **{name: training[name] for name in names}}
 
 
 def _peers(found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -106,7 +120,7 @@ def _verified(report: Mapping[str, Any]) -> list[str]:
 
 def render(found: Mapping[str, Any]) -> str:
     """Return the section of docs/detection.md."""
-    first, count = found["forms"][0], found["count"]
+    first, count, earlier = found["forms"][0], found["count"], [EARLIER[name] for name in found["earlier"]]
     rows = []
     for form in found["forms"]:
         low, high = form["intervals"]["ap50"]
@@ -125,11 +139,29 @@ def render(found: Mapping[str, Any]) -> str:
             f"{change:+.2f} points ({low:+.2f} to {high:+.2f}). Equal to the bit on recorded pictures: "
             f"{', '.join(found['verified'])}.",
             "",
+            _trained(found["trained"]),
+            "",
             f"One inference of the arm64 bundle executes {count['whole']['total']:,} instructions on {count['cpu']} "
             f"(emulated, exact; instruction set {count['variant']}), without resizing and boxes; {_others(found)}.",
             "",
             _milliseconds(found["host"]),
+            *([] if not earlier else ["", f"Of an earlier detector of the same layers: {', '.join(earlier)}."]),
         ]
+    )
+
+
+def _trained(training: Mapping[str, Any]) -> str:
+    """Return what training under quantization did."""
+    change, low, high = training["change"]
+    start, *_ = training["candidates"]
+    end = next(one for one in training["candidates"] if one["name"] == training["chosen"])
+    return (
+        f"The last row is the integer program of `repghost qat`, {training['epochs']} epochs of "
+        f"{training['training_pictures']} pictures in batches of {training['batch']}, of which "
+        f"{training['held_out_pictures']} held-out pictures chose {training['chosen']}: there the loss is "
+        f"{end['loss']:.4f} instead of {start['loss']:.4f} as calibrated, and AP50 {end['ap50']:.1%} instead of "
+        f"{start['ap50']:.1%}. Against float32, on the pictures above: AP50 {change:+.2f} points ({low:+.2f} to "
+        f"{high:+.2f})."
     )
 
 
@@ -155,26 +187,40 @@ def _milliseconds(host: Mapping[str, Any]) -> str:
     )
 
 
+def _executed(count: Path | None, peers: Path | None, host: Path | None, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what builds execute, of files that are given; the rest stays as it was, and is named."""
+    given: dict[str, tuple[Path | None, Callable[[Any], Any]]]
+    given = {"count": (count, dict), "peers": (peers, _peers), "host": (host, _latency)}
+    found: dict[str, Any] = {"earlier": [name for name, (path, _) in given.items() if path is None]}
+    for name, (path, rows) in given.items():
+        found[name] = kept[name] if path is None else rows(json.loads(path.read_text()))
+    return found
+
+
 @click.command("detection")
 @click.option("--detector", type=click.Path(path_type=Path))
 @click.option("--run", type=click.Path(path_type=Path), help="Folder of 'repghost compile'.")
 @click.option("--data", type=click.Path(path_type=Path), help="Of benchmarks.detection.shapes.")
+@click.option("--trained", type=click.Path(path_type=Path), help="File of 'repghost qat'.")
 @click.option("--count", type=click.Path(path_type=Path), help="JSON of 'repghost bench --count'.")
 @click.option("--peers", type=click.Path(path_type=Path), help="The same with --against.")
 @click.option("--host", type=click.Path(path_type=Path), help="JSON of 'bench --against' here.")
 @click.option("--add-peers", type=click.Path(path_type=Path), help="JSON as of --peers; nothing else is measured.")
 @click.option("--docs", default="docs", show_default=True, type=click.Path(path_type=Path))
-def command(add_peers: Path | None, docs: Path, **given: Path | None) -> None:
+def command(
+    count: Path | None, peers: Path | None, host: Path | None, add_peers: Path | None, docs: Path, **given: Path | None
+) -> None:
     """Measure and write detection.json and its section of detection.md."""
+    file, page = docs / JSON_FILE, docs / PAGE_FILE
+    kept = json.loads(file.read_text()) if file.exists() else {}
     paths = {name: path for name, path in given.items() if path is not None}
     if add_peers is not None:
-        found = with_peers(json.loads((docs / JSON_FILE).read_text()), add_peers)
+        found = with_peers(kept, add_peers)
     elif len(paths) == len(given):
-        found = measure(**paths)
+        found = measure(**paths) | _executed(count, peers, host, kept)
     else:
         raise UsageError(f"{', '.join(sorted({*given} - {*paths}))} are missing.")
-    write_json(docs / JSON_FILE, found)
-    page = docs / PAGE_FILE
+    write_json(file, found)
     write_text_atomically(page, MARKERS.replace(page.read_text(), render(found), str(page)))
 
 

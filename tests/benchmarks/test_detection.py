@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.detection.measure import MARKERS, render
+from benchmarks.detection.measure import MARKERS, TRAINED, render
 from benchmarks.detection.shapes import KINDS, draw_set
 from repghost.detection.coco import open_coco
 from tests.support import ROOT
@@ -51,5 +51,6 @@ def test_the_page_says_what_was_measured() -> None:
     assert ap50[0] >= 0.8  # of float
     assert ap50[0] - ap50[1] <= 0.01  # what the integers lose
     assert found["forms"][1]["boxes"] == found["forms"][2]["boxes"]  # a build is the integer program
+    assert found["forms"][3]["form"] == TRAINED and ap50[0] - ap50[3] <= 0.01
     assert found["count"]["whole"]["total"] <= 0.65 * found["peers"][0]["instructions"]
     assert set(found["verified"]) >= {"neon", "dot", "i8mm"}
