@@ -16,6 +16,7 @@ from calib.integer.qparams import WEIGHT_MAX
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import limited_steps
 from calib.weight_scales.int16 import fits_int16, magnitude_limits
+from repghost.graph.functions import sqrt
 from repghost.graph.operators import Classifier, Convolution, Graph
 
 Layer = Convolution | Classifier
@@ -41,7 +42,7 @@ class Adam:
         self._mean_left, self._square_left = self._mean_left * MOMENTUM, self._square_left * SQUARES
         self._mean = self._mean * MOMENTUM + gradient * (1.0 - MOMENTUM)
         self._square = self._square * SQUARES + gradient * gradient * (1.0 - SQUARES)
-        spread = torch.sqrt(self._square / (1.0 - self._square_left)) + TINY
+        spread = sqrt(self._square / (1.0 - self._square_left)) + TINY
         self._values -= self._mean / (1.0 - self._mean_left) / spread * self._rate
 
 
@@ -62,7 +63,7 @@ class SoftLayer:
         scaled = (torch.from_numpy(layer.weight) / self._column).clamp(-WEIGHT_MAX, WEIGHT_MAX)
         self._floor = scaled.floor()
         share = ((scaled - self._floor).clamp(0.01, 0.99) - SHIFT) / STRETCH * 2.0 - 1.0
-        self.v = share / torch.sqrt(1.0 - share * share) * 2.0
+        self.v = share / sqrt(1.0 - share * share) * 2.0
         self._unit = scales * spec.activations[layer.input].scale * WEIGHT_MAX
         self._change = torch.zeros_like(scales)
         self._learn_v, self._learn_bias = Adam(self.v, rate), Adam(self._change, bias_rate)
@@ -90,7 +91,7 @@ class SoftLayer:
     def _curve(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return h before it is clipped, and sqrt(1 + u**2)."""
         u = self.v * 0.5
-        root = torch.sqrt(u * u + 1.0)
+        root = sqrt(u * u + 1.0)
         return u / root * (0.5 * STRETCH) + (0.5 * STRETCH + SHIFT), root
 
     def _height(self) -> torch.Tensor:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -129,12 +130,34 @@ def erf(x: torch.Tensor) -> torch.Tensor:
     return torch.sign(x) * (1.0 - total * exp(-size * size))
 
 
+class _Sqrt(torch.autograd.Function):
+    """The square root by numpy."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        with np.errstate(invalid="ignore"):
+            y = torch.from_numpy(np.asarray(np.sqrt(x.detach().numpy())))
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> torch.Tensor:
+        (y,) = ctx.saved_tensors
+        return dy / (2.0 * y)
+
+
+def sqrt(x: torch.Tensor) -> torch.Tensor:
+    """Return the square root as IEEE 754 rounds it; PyTorch's has other last bits from machine to machine."""
+    root: torch.Tensor = _Sqrt.apply(x)
+    return root
+
+
 def power(x: torch.Tensor, exponent: Operand) -> torch.Tensor:
     """Return x to a power: whole ones up to 8 by multiplication, a half by the root, others of positive numbers."""
     if isinstance(exponent, float) and exponent in range(9):
         return reduce(torch.mul, [x] * int(exponent), torch.ones_like(x))
     if exponent == 0.5:
-        return torch.sqrt(x)
+        return sqrt(x)
     return exp(exponent * log(x))
 
 
@@ -192,7 +215,7 @@ STEPS: dict[str, Callable[..., Any]] = {
     "Sign": torch.sign,
     "Neg": torch.neg,
     "Abs": torch.abs,
-    "Sqrt": torch.sqrt,
+    "Sqrt": sqrt,
     "Reciprocal": torch.reciprocal,
     "Pow": power,
     "Add": lambda a, b: a + b,
@@ -217,6 +240,7 @@ FAST_STEPS: Mapping[str, Callable[..., Any]] = {
     "Exp": torch.exp,
     "Softplus": F.softplus,
     "Log": torch.log,
+    "Sqrt": torch.sqrt,
     "Pow": torch.pow,
 }
 

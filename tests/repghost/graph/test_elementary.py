@@ -5,8 +5,10 @@ from __future__ import annotations
 from decimal import Decimal, localcontext
 
 import numpy as np
+import torch
 
 from repghost.graph.elementary import exp, log
+from repghost.graph.functions import sqrt
 
 NUMBERS = np.random.default_rng(0).uniform(-1.0, 1.0, 200)
 EXP = [
@@ -48,3 +50,11 @@ def test_the_bits_are_those_of_every_machine() -> None:
 
 def test_what_is_too_small_for_exp_is_nearly_zero() -> None:
     assert 0.0 < exp(np.asarray([-1e9]))[0] < 1e-300
+
+
+def test_a_square_root_is_the_nearest_float32_and_has_a_gradient() -> None:
+    x = torch.rand(5000, generator=torch.Generator().manual_seed(0)) * 4
+    wanted = np.sqrt(x.double().numpy()).astype(np.float32)  # 53 bits are enough to round to 24 but once
+    assert np.array_equal(sqrt(x).numpy(), wanted)
+    assert torch.autograd.gradcheck(sqrt, (x[:4].double().requires_grad_(),))
+    assert sqrt(torch.tensor([-1.0, 0.0])).isnan().tolist() == [True, False]
