@@ -20,6 +20,7 @@ from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.ssdlite import SSDLite
 from repghost.detection.state import FORM, DetectionEpoch
 from repghost.distributed.ranks import Ranks
+from repghost.errors import UsageError, option
 from repghost.files import write_text_atomically
 from repghost.training.core.epochs import alone_in, run_epochs
 from repghost.training.core.hooks import StepHooks
@@ -116,8 +117,17 @@ class DetectorRun(Run[nn.Module]):
 def start(
     recipe: DetectionRecipe, classes: int, steps_per_epoch: int, ranks: Ranks, weights: Start | None = None
 ) -> DetectorRun:
-    """Build everything from the recipe's seed; see `build`."""
+    """Build everything from the recipe's seed; see `build`.
+
+    Raises:
+        UsageError: when a batch norm would see one number per channel.
+    """
     model = build(recipe, classes, weights).to(ranks.device)
+    if isinstance(model, SSDLite) and recipe.batch == 1 and model.rule.levels[-1].rows == 1:
+        raise UsageError(
+            f"with pictures of {recipe.min_size} pixels the coarsest map has one, and batch norm needs more numbers; "
+            f"give {option('batch', 2)} or more."
+        )
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(learning, 0.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     average = recipe.ema_decay if recipe.ema else None

@@ -238,6 +238,7 @@ def test_the_heads_are_written_as_onnx_and_only_they(file: Path, tmp_path: Path)
     [
         (["detect-train", "--detector", "retinanet", "--crop", "0.5"], "belong to ssdlite"),
         (["detect-train", "--detector", "ssdlite", "--max-size", "400"], "max-size"),
+        (["detect-train", "--detector", "ssdlite", "--batch", "1", "--min-size", "64"], "give --batch 2"),
         (["quantize", "FILE", "--split", "train", "--size", "96"], "no effect on a detector"),
         (["quantize", "FILE", "--split", "train", "--algorithm", "auto"], "gives boxes"),
         (["quantize", "FILE", "--split", "test"], "no such file"),
