@@ -25,10 +25,16 @@ def stored_runner(target: Target, store: KernelStore | None = None) -> bytes:
     key = runner_key(target)
     found = store.get(key)
     if found is None:
-        found = by_form.make_runner(target)
-        store.put(key, found)
+        with store.making(key):
+            found = store.get(key) or _made(target, key, store)
     by_form.check_runner(found, target)
     return found
+
+
+def _made(target: Target, key: str, store: KernelStore) -> bytes:
+    runner = by_form.make_runner(target)
+    store.put(key, runner)
+    return runner
 
 
 def start_runners(targets: Iterable[Target]) -> dict[str, Future[bytes]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def run_zig(arguments: Sequence[str], cwd: Path | None = None, limit_s: float = 
         UsageError: when zig reports an error; the message holds its last lines.
         TimeLimitError: when it does not end within `limit_s` seconds.
     """
-    command = [sys.executable, "-m", "ziglang", *arguments]
+    command = [str(zig_program()), *arguments]
     cache = global_cache()
     with plain_temporary_folder("repghost-zig-") as folder:
         local = str(folder or cache)  # where its clang makes temporary files, too, and takes % for a digit to choose
@@ -35,8 +35,6 @@ def run_zig(arguments: Sequence[str], cwd: Path | None = None, limit_s: float = 
         )
     if done.returncode == 0:
         return done.stdout
-    if "No module named ziglang" in done.stderr:
-        raise ToolMissingError("the linker is not installed; it comes from PyPI: pip install ziglang")
     if done.returncode == -signal.SIGKILL:
         raise UsageError(
             f"zig {arguments[0]} was killed before it was done, as the system does where memory runs out; nothing was "
@@ -44,6 +42,19 @@ def run_zig(arguments: Sequence[str], cwd: Path | None = None, limit_s: float = 
         )
     tail = (done.stderr or done.stdout).strip().splitlines()[-20:]
     raise UsageError(f"zig {arguments[0]} failed with exit code {done.returncode}:", *tail)
+
+
+def zig_program() -> Path:
+    """Return the program that the `ziglang` package holds: `python -m ziglang` only starts it.
+
+    Raises:
+        ToolMissingError: when the package is not installed.
+    """
+    found = importlib.util.find_spec("ziglang")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        if (program := Path(folder) / "zig").is_file():
+            return program
+    raise ToolMissingError("the linker is not installed; it comes from PyPI: pip install ziglang")
 
 
 def global_cache() -> Path:

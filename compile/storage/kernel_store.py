@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from compile.storage.files import read_plain_file
 from repghost.errors import IntegrityError
 from repghost.files import open_temporary, sweep
+from repghost.locks import locked
 
 FOLDER_VARIABLE = "REPGHOST_CACHE"  # a folder, or "off"
 OFF = "off"
@@ -63,6 +65,15 @@ class KernelStore:
                 raise
         except OSError:
             return
+
+    @contextmanager
+    def making(self, key: str) -> Iterator[None]:
+        """Hold the lock of what takes seconds to make: another process that wants it waits, and finds it then."""
+        with ExitStack() as held:
+            if self.folder is not None:
+                with suppress(OSError):  # a folder that cannot be written keeps nothing
+                    held.enter_context(locked(self._path(key)))
+            yield
 
     def shrink(self, used: Container[str] = ()) -> None:
         """Delete kernels until the rest is within the limit, the least recently used first.

@@ -7,6 +7,7 @@ scores, so that a replay cannot tell them apart, just like the real ones. `expec
 from __future__ import annotations
 
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,7 @@ def expected_logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return sums.astype(np.float32) * np.float32(0.125)
 
 
+@cache
 def compile_variants(target: Target, source: str) -> tuple[CompiledVariant, ...]:
     variants = []
     with tempfile.TemporaryDirectory() as folder:

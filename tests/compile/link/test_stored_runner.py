@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +35,22 @@ def test_the_runner_is_built_once_and_checked_each_time(tmp_path: Path, monkeypa
     assert len(checked) == 4
     assert stored_runner(ARM64, KernelStore(None)) == b"arm64"
     assert built[2:] == ["arm64"]
+
+
+def test_who_wants_a_runner_that_another_process_builds_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, built = KernelStore(tmp_path), []
+    monkeypatch.setattr(by_form, "make_runner", lambda target: built.append(target) or b"mine")
+    monkeypatch.setattr(by_form, "check_runner", lambda data, target: None)
+    with ThreadPoolExecutor(1) as pool:
+        with store.making(runner_key(ARM64)):
+            waiting = pool.submit(stored_runner, ARM64, store)
+            while "is making" not in capsys.readouterr().err:
+                assert not waiting.done()
+            store.put(runner_key(ARM64), b"another's")
+        assert waiting.result() == b"another's"
+    assert not built
 
 
 def test_runners_are_built_while_other_stages_run(monkeypatch: pytest.MonkeyPatch) -> None:

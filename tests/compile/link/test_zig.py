@@ -86,11 +86,20 @@ def test_zig_compiles_where_no_folder_has_a_plain_path(
     assert (odd / "ab.so").read_bytes()[:4] == b"\x7fELF"
 
 
+def installed(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a package whose program is a script be found in place of zig's."""
+    package = folder / "ziglang"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "zig").write_text(f"#!/bin/sh\n{script}\n")
+    (package / "zig").chmod(0o755)
+    monkeypatch.syspath_prepend(folder)
+
+
 def test_a_compiler_that_is_killed_leaves_nothing_and_no_lock(
     host: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "ziglang.py").write_text("import os\nos.kill(os.getpid(), 9)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    installed(tmp_path, "kill -9 $$", monkeypatch)
     with pytest.raises(UsageError, match=r"zig cc was killed .* memory runs out; nothing was written.*fewer jobs="):
         run_zig(["cc"])
     cache, store = StageCache(tmp_path / "cache"), KernelStore(tmp_path / "kernels")
@@ -99,12 +108,11 @@ def test_a_compiler_that_is_killed_leaves_nothing_and_no_lock(
     toolchain._decoder_object.cache_clear()
     with pytest.raises(UsageError, match="was killed"):
         stored_runner(host, store)
-    assert not list((tmp_path / "cache").iterdir()) and not (tmp_path / "kernels").exists()
+    assert not [*(tmp_path / "cache").iterdir(), *(tmp_path / "kernels").iterdir()]
     assert cache.get("link", {}, lambda: {"model.so": b"made"}) == ({"model.so": b"made"}, False)
 
 
 def test_zig_that_hangs_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "ziglang.py").write_text("import time\ntime.sleep(100)\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    installed(tmp_path, "exec sleep 100", monkeypatch)
     with pytest.raises(TimeLimitError, match=f"zig did not end within 0.5 s and was stopped.*{CACHE_VARIABLE}"):
         run_zig(["cc"], limit_s=0.5)
