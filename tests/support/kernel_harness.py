@@ -33,6 +33,7 @@ from compile.link.wasm import STACK_BYTES, features_of
 from compile.link.zig import run_zig
 from compile.machine.execute import Machine, machine_for
 from compile.schedules import Context, schedule, schedule_halo
+from compile.storage.kernel_store import KernelStore, user_store
 from compile.targets.forms import MACHO, WASM
 from compile.targets.table import TARGETS, Target, Variant
 from repghost.errors import ToolMissingError
@@ -51,6 +52,7 @@ STATUS = {1: "reads or writes outside its memory", 2: "writes before its memory"
 ORDERS = ("forwards", "backwards, unit by unit")
 TIME_LIMIT = 300  # seconds
 TOGETHER = 32  # kernels in one object
+KEPT_BYTES = 1 << 30  # of all objects; those of a run take a fifth
 EVERY_BYTE = {1: 1, 2: 0x0101}  # of an element, as booleans
 
 
@@ -264,7 +266,7 @@ def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: P
     objects = []
     for number, source in enumerate(_sources(network, SYMBOL, target, variant)):
         objects.append(folder / f"{number}.o")
-        objects[-1].write_bytes(object_of(source.module()))
+        objects[-1].write_bytes(kept_object(source))
     needs = " | ".join(feature.macro for feature in variant.requires) or "0"
     flags = [*REPRODUCIBLE, f"-DSTEP={SYMBOL}", f"-DNEEDS={needs}", f"-I{RUNNER_SOURCES}"]
     if target.form is WASM:
@@ -274,6 +276,19 @@ def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: P
     sources = [REPLAY, RUNNER_SOURCES / "library/hwcaps.c", *objects]
     run_zig(["cc", *flags, *map(str, sources), "-o", str(folder / "replay")])
     return folder / "replay"
+
+
+def kept_object(source: KernelSource) -> bytes:
+    """Return the object of kernels; what an earlier run of the tests compiled from the same functions is not again."""
+    folder = user_store().folder
+    store = KernelStore(folder and folder.with_name("kernels of tests"), KEPT_BYTES)
+    key = source.key()
+    found = store.get(key)
+    if found is None:
+        found = object_of(source.module())
+        store.put(key, found)
+        store.shrink([key])
+    return found
 
 
 def whole_source(network: ScheduledNetwork, symbol: str, target: Target, variant: Variant) -> KernelSource:

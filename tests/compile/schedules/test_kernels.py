@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from compile.machine.facts import cpu_flags
 from compile.schedules import Context, Scheduled
 from compile.schedules.base import KernelFrame
 from compile.schedules.int8 import depthwise_dot
+from compile.storage.kernel_store import FOLDER_VARIABLE
 from compile.targets.features import AVX2, AVX512VNNI, AVXVNNI
 from compile.targets.table import ARM64, X86_64, Target, Variant
 from repghost.errors import ToolMissingError
@@ -145,6 +147,18 @@ def test_one_wrong_answer_is_found_and_named(host: Target, host_variant: Variant
     place = f"y[{output.height - 1}, {output.width - 1}, {output.channels - 1}]"
     assert len(failures) == 1
     assert failures[0].startswith(f"{case.name}: 1 bytes differ, first {place} of")
+
+
+def test_what_a_run_compiled_the_next_one_takes(
+    host: Target, host_variant: Variant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = FAMILIES["elementwise"]()[:2]
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    assert run_cases([first], host, host_variant) == []
+    monkeypatch.setattr(kernel_harness, "object_of", lambda module: pytest.fail("compiled again"))
+    assert run_cases([first], host, host_variant) == []
+    with pytest.raises(pytest.fail.Exception, match="compiled again"):
+        run_cases([second], host, host_variant)
 
 
 @pytest.mark.parametrize(
