@@ -58,9 +58,16 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-TREES = {
-    module_name(path): ast.parse(path.read_bytes()) for package in PACKAGES for path in (ROOT / package).rglob("*.py")
-}
+class Trees(dict[str, ast.Module]):
+    """The sources by the name of their module; each is parsed when it is asked for, not where tests are collected."""
+
+    def __missing__(self, name: str) -> ast.Module:
+        self[name] = ast.parse(PATHS[name].read_bytes())
+        return self[name]
+
+
+PATHS = {module_name(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+TREES = Trees()
 
 
 def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
@@ -68,7 +75,7 @@ def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     members = [f"{node.module}.{alias.name}" for alias in node.names]
-    return [member if member in TREES else str(node.module) for member in members]
+    return [member if member in PATHS else str(node.module) for member in members]
 
 
 def at_module_level(nodes: Iterable[ast.stmt]) -> Iterator[str]:
@@ -99,7 +106,7 @@ def heavy_libraries(module: str) -> frozenset[str]:
         for name in with_packages(waiting.pop()):
             if name not in seen:
                 seen.add(name)
-                waiting += at_module_level(TREES[name].body) if name in TREES else ()
+                waiting += at_module_level(TREES[name].body) if name in PATHS else ()
     return frozenset(seen & HEAVY)
 
 
@@ -129,7 +136,7 @@ def needless(module: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_an_import_inside_a_function_defers_a_heavy_library(package: str) -> None:
-    modules = [name for name in TREES if name.partition(".")[0] == package and not name.startswith(COMMANDS)]
+    modules = [name for name in PATHS if name.partition(".")[0] == package and not name.startswith(COMMANDS)]
     assert [found for name in modules for found in needless(name)] == []
 
 
@@ -139,7 +146,7 @@ def test_what_only_detectors_need_is_not_loaded_for_others() -> None:
     assert "torchvision" in heavy_libraries("repghost.detection.checkpoint")
 
 
-@pytest.mark.parametrize("module", sorted(name for name in TREES if name.startswith("repghost.commands.")))
+@pytest.mark.parametrize("module", sorted(name for name in PATHS if name.startswith("repghost.commands.")))
 def test_commands_call_the_public_functions_and_nothing_deeper(module: str) -> None:
     ours = (name for name in outside_type_checking(TREES[module].body) if name.partition(".")[0] in PACKAGES)
     assert [name for name in ours if not f"{name}.".startswith(BELOW_THE_ROOF)] == []

@@ -18,7 +18,7 @@ from repghost.errors import UsageError, as_argument, command, option, options_sp
 from repghost.network.spec import parse_width
 from tests.repghost.commands.test_same_names import FUNCTIONS, ONLY_THERE, arguments, names, options
 from tests.support import ROOT
-from tests.test_imports import PACKAGES, TREES
+from tests.test_imports import PACKAGES, PATHS, TREES
 
 WRITTEN = re.compile(r"(?<![\w-])--[a-z]")
 # Text about other programs, and commands to copy: what stands before the option in the same text.
@@ -54,7 +54,7 @@ def spelled_out(module: str) -> Iterator[str]:
 
 LIBRARY = sorted(
     name
-    for name in TREES
+    for name in PATHS
     if name.startswith(PACKAGES[:3])
     and not name.startswith((*COMMAND_LINE, "compile.bench.peers", "compile.tensorrt.scripts"))
 )

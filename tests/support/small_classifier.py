@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,16 @@ PREPROCESS = Preprocess(size=SIZE, resize=SIZE, interpolation="bilinear", mean=(
 COLOURS = {"bright": (220, 220, 220), "dark": (30, 30, 30), "red": (210, 40, 40)}
 
 
-@torch.enable_grad()
 def small_classifier(labels: tuple[str, ...] | None = CLASSES) -> nn.Sequential:
     """Return a network in evaluation mode that tells the three colours apart, with its preprocessing."""
+    net = copy.deepcopy(_trained())
+    net.__dict__["preprocess"], net.__dict__["labels"] = PREPROCESS, labels
+    return net
+
+
+@cache
+@torch.enable_grad()
+def _trained() -> nn.Sequential:
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1, groups=8), nn.ReLU(),
@@ -34,7 +43,6 @@ def small_classifier(labels: tuple[str, ...] | None = CLASSES) -> nn.Sequential:
         optimizer.zero_grad()
         nn.functional.cross_entropy(net(images), targets).backward()
         optimizer.step()
-    net.__dict__["preprocess"], net.__dict__["labels"] = PREPROCESS, labels
     return net.eval()
 
 
