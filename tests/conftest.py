@@ -140,8 +140,6 @@ def in_children(forked: ForkedCommands) -> Iterator[ForkedCommands]:
 
 
 @pytest.fixture(scope="session")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoProcesses]:
-    """Two processes of torchrun, for every test of a run that asks only what they compute together."""
-    processes = TwoProcesses(tmp_path_factory.mktemp("two"))
-    yield processes
-    processes.stop()
+def two_processes(forked: ForkedCommands, tmp_path_factory: pytest.TempPathFactory) -> TwoProcesses:
+    """Two processes that form a group, for every test of a run that asks only what they compute together."""
+    return TwoProcesses(forked, tmp_path_factory.mktemp("two"))

@@ -32,7 +32,6 @@ TALKS = {
     "benchmarks/shared/page.py": "every answer of the browser has a limit, and it is killed with its page",
     "tests/support/standin.py": "the server runs as long as the test session",
     "tests/support/forked_commands.py": "it ends with the pipes, and what it starts has an alarm",
-    "tests/support/two_processes.py": "they end with the process that made them, and every answer has a limit",
 }
 
 

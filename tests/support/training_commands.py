@@ -24,10 +24,5 @@ def single(data: Path, output: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "repghost.cli", "train", "--data", str(data), "-o", str(output), *SMALL, *more]
 
 
-def torchrun(data: Path, output: Path, *more: str) -> list[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    return [*command, *single(data, output, "--dist-timeout", "20", *more)[1:]]
-
-
 def finish(command: list[str], timeout: float = 300) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(), check=False)

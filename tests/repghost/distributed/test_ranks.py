@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +17,10 @@ from repghost.distributed.ranks import Ranks
 from repghost.network.model import RepGhostNet
 from repghost.training.state.state import read_state
 from tests.support import training_processes as processes
-from tests.support.forked_commands import ForkedCommands, is_running
-from tests.support.training_commands import environment, single, torchrun
+from tests.support.forked_commands import HELPER, ForkedCommands, is_running
+from tests.support.training_commands import single
 from tests.support.training_sets import make_tree, tiny_recipe
-from tests.support.two_processes import TwoProcesses
+from tests.support.two_processes import TwoProcesses, group
 
 # nothing that depends on how a batch is cut
 EXACT = ["--freeze", "bn", "--drop", "0", "--reprob", "0", "--no-model-ema"]
@@ -71,31 +70,29 @@ def test_statistics_are_broadcast_or_averaged(tmp_path: Path, two_processes: Two
 
 @pytest.mark.slow
 def test_a_lost_process_is_started_again_and_changes_nothing(
-    data: Path, tmp_path: Path, two_processes: TwoProcesses
+    data: Path, tmp_path: Path, two_processes: TwoProcesses, in_children: ForkedCommands
 ) -> None:
     more = ("-b", "8", "--epochs", "3", "--resume", "auto", "--recovery-interval", "1")
     whole = two_processes.run(*single(data, tmp_path / "whole", *more)[3:])
-    command = torchrun(data, tmp_path / "run", *more)
-    command.insert(4, "--max-restarts=1")
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
-    state, deadline = tmp_path / "run" / "state.pt", time.monotonic() + 240
+    words = single(data, tmp_path / "run", "--dist-timeout", "120", *more)[3:]
+    said, state, deadline = tmp_path / "said", tmp_path / "run" / "state.pt", time.monotonic() + 240
+    process = in_children.start([HELPER, "elastic_training", *words], said)
     while not state.exists():
-        assert time.monotonic() < deadline
+        assert is_running(process) and time.monotonic() < deadline, said.read_text()
         time.sleep(0.005)
-    before = children(process.pid)
+    before = children(process)
     os.kill(before[-1], signal.SIGKILL)
-    while set(before) & set(children(process.pid)) or len(children(process.pid)) != 2:
-        assert process.poll() is None, "the run ended before both processes were started again"
+    while set(before) & set(children(process)) or len(children(process)) != 2:
+        assert is_running(process), "the run ended before both processes were started again"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    _, errors = process.communicate(timeout=240)
-    assert (whole.codes, process.returncode) == ([0, 0], 0), whole.stderr + errors
+    assert (whole.codes, in_children.wait()) == ([0, 0], 0), whole.stderr + said.read_text()
     first, second = (read_checkpoint(tmp_path / name / "model.safetensors") for name in ("whole", "run"))
     assert all(torch.equal(first.state_dict[name], second.state_dict[name]) for name in first.state_dict)
 
 
 def children(parent: int) -> list[int]:
-    """The workers of torchrun, by the kernel's own list."""
+    """The processes that the agent started, by the kernel's own list."""
     return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
 
@@ -126,28 +123,18 @@ def test_an_error_ends_all_processes(tmp_path: Path, two_processes: TwoProcesses
 
 
 @pytest.mark.slow
-def test_a_killed_process_does_not_leave_the_other_waiting(data: Path, tmp_path: Path) -> None:
-    started = []
-    for rank in range(2):
-        more = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-        started.append(
-            subprocess.Popen(
-                single(data, tmp_path / "run", "-b", "8", "--epochs", "5000", "--dist-timeout", "20"),
-                env=environment() | more | {"MASTER_PORT": "29653"}, stderr=subprocess.PIPE, text=True,
-            )
-        )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 180
-        while not (tmp_path / "run" / "state.pt").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        started[1].kill()
-        _, errors = started[0].communicate(timeout=90)
-    finally:
-        for process in started:
-            process.kill()
-            process.communicate()
-    assert started[0].returncode == 1, errors
+def test_a_killed_process_does_not_leave_the_other_waiting(
+    data: Path, tmp_path: Path, in_children: ForkedCommands
+) -> None:
+    words = single(data, tmp_path / "run", "-b", "8", "--epochs", "5000", "--dist-timeout", "20")[3:]
+    deadline = time.monotonic() + 180
+    first, second = (in_children.start(words, tmp_path / f"said by {it['RANK']}", **it) for it in group())
+    while not (tmp_path / "run" / "state.pt").exists():
+        assert is_running(first) and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(second, signal.SIGKILL)
+    code, errors = in_children.wait(first), (tmp_path / "said by 0").read_text()
+    assert code == 1, errors
     assert "another one ended" in errors
     assert "--resume auto" in errors
     assert "Traceback" not in errors
