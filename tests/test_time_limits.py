@@ -18,6 +18,7 @@ OTHERS = frozenset(
 # What waits without an argument of its own, and what bounds it.
 BOUNDED = {
     "ranks.wait": "the processes of a run wait for each other as long as --dist-timeout says",
+    "run.ranks.wait": "likewise",
     "processes.join": "it enters those processes, with the same limit",
     "repghost/address_space.py os.waitpid": "the child has an alarm",
     "tests/support/kills.py os.waitpid": "the child has an alarm",
