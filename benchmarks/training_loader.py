@@ -22,6 +22,7 @@ from repghost.training.recipe import IMAGENET_RECIPE
 
 SIZE, QUALITY = (500, 375), 92  # of a usual picture of ImageNet, about 50 KB
 PHOTOGRAPHS, ROUNDS = 64, 60  # and one round before them that warms up
+TOGETHER = 32  # photographs that either side is asked for at a time, as a loader asks for a batch
 
 
 def paired_loaders(images: ImageSet) -> dict[str, Any]:
@@ -37,9 +38,10 @@ def paired_loaders(images: ImageSet) -> dict[str, Any]:
             folder.mkdir(parents=True, exist_ok=True)
             image.resize(SIZE, Image.Resampling.BICUBIC).save(folder / f"{place}.jpg", quality=QUALITY)
         pairs = _Pairs.of(Path(made))
-        numbers = [divmod(place, PHOTOGRAPHS) for place in range((ROUNDS + 1) * PHOTOGRAPHS)]
+        firsts = range(0, PHOTOGRAPHS, TOGETHER)
+        numbers = [(epoch, first) for epoch in range(ROUNDS + 1) for first in firsts]
         loader = DataLoader(pairs, batch_size=None, sampler=numbers, num_workers=1)  # as both are used: in a worker
-        seconds = np.array([pair.tolist() for pair in loader])[PHOTOGRAPHS:].reshape(ROUNDS, PHOTOGRAPHS, 2).sum(1)
+        seconds = np.array([pair.tolist() for pair in loader]).reshape(ROUNDS + 1, len(firsts), 2)[1:].sum(1)
     ratio = paired_ratio(seconds[:, 0], seconds[:, 1])
     ours, theirs = (1000 * float(side.mean()) / PHOTOGRAPHS for side in seconds.T)
     return {"ratio": ratio.pop("median"), **ratio, "ms": {"ours": ours, "timm": theirs}, "size": list(SIZE),
@@ -48,7 +50,7 @@ def paired_loaders(images: ImageSet) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs(Dataset[Any]):
-    """What one photograph costs either side; which is first changes from one to the next."""
+    """What a few photographs cost either side; which is first changes from one time to the next."""
 
     ours: TrainingImages
     theirs: Any
@@ -65,15 +67,18 @@ class _Pairs(Dataset[Any]):
         return cls(ours, ImageDataset(str(folder / "train"), transform=transform))
 
     def __getitem__(self, number: tuple[int, int]) -> Any:
-        epoch, index = number
-        found = {}
-        for side in ("ours", "timm") if (epoch + index) % 2 else ("timm", "ours"):
+        epoch, first = number
+        places = range(first, min(first + TOGETHER, PHOTOGRAPHS))
+        found = dict.fromkeys(("ours", "timm"), 0.0)
+        for side in ("ours", "timm") if (epoch + first // TOGETHER) % 2 else ("timm", "ours"):
             if side == "ours":
                 begun = time.process_time()
-                self.ours[(epoch, index, 0)]
-            else:
-                with seeded(0, epoch, index):
+                self.ours.__getitems__([(epoch, place, 0) for place in places])
+                found[side] = time.process_time() - begun
+                continue
+            for place in places:
+                with seeded(0, epoch, place):
                     begun = time.process_time()
-                    self.theirs[index]
-            found[side] = time.process_time() - begun
+                    self.theirs[place]
+                    found[side] += time.process_time() - begun
         return np.array([found["ours"], found["timm"]])

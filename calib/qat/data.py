@@ -19,7 +19,8 @@ from repghost.data.subset import choose_balanced
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, option
 from repghost.training.feeds.base import Batch
-from repghost.training.feeds.loader import PreparedImages, collate_prepared
+from repghost.training.feeds.collate import collate_prepared
+from repghost.training.feeds.loader import PreparedImages
 from repghost.training.options import Loading
 
 PreparedBatch = tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]  # images, labels, messages

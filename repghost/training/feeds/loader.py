@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from timm.data import Mixup, create_transform
-from timm.data.loader import PrefetchLoader, fast_collate
+from timm.data.loader import PrefetchLoader
 from timm.data.random_erasing import RandomErasing
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,7 +24,8 @@ from repghost.data.images.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError, option
 from repghost.training.feeds.base import Batch, epoch_order
-from repghost.training.feeds.seeding import seeded
+from repghost.training.feeds.collate import collate_prepared, collate_training
+from repghost.training.feeds.seeding import seed_of, seeded, seeded_by
 from repghost.training.options import Loading
 from repghost.training.recipe import Recipe
 from repghost.training.recipe_parts import Augmentation
@@ -64,6 +65,9 @@ def train_transform(recipe: Recipe) -> Any:
         ) from error
 
 
+Augmented: TypeAlias = tuple[NDArray[np.uint8], int, tuple[str, ...]]
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingImages(Dataset[Any]):
     """Augmented images by (epoch, index, repetition); a broken one is replaced by the next that can be read."""
@@ -73,9 +77,16 @@ class TrainingImages(Dataset[Any]):
     seed: int
     grey: bool = False  # what the network takes
 
-    def __getitem__(self, key: tuple[int, int, int]) -> tuple[NDArray[np.uint8], int, tuple[str, ...]]:
+    def __getitem__(self, key: tuple[int, int, int]) -> Augmented:
         """Return uint8 [channels, size, size], the label, and messages about broken images."""
-        epoch, index, repetition = key
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: list[tuple[int, int, int]]) -> list[Augmented]:
+        """Return the images of a batch; all seeds come first, while what makes them is in the processor's cache."""
+        seeds = [seed_of(self.seed, epoch, index, *([repeated] if repeated else [])) for epoch, index, repeated in keys]
+        return [self._augmented(index, seed) for (_, index, _), seed in zip(keys, seeds, strict=True)]
+
+    def _augmented(self, index: int, seed: int) -> Augmented:
         broken: list[str] = []
         for place in range(index, index + len(self.images)):
             number = place % len(self.images)
@@ -85,7 +96,7 @@ class TrainingImages(Dataset[Any]):
             except ImageError as error:
                 broken.append(_named(self.images, number, error))
                 continue
-            with seeded(self.seed, epoch, index, *([repetition] if repetition else [])):
+            with seeded_by(seed):
                 return np.asarray(self.transform(image), np.uint8), label, tuple(broken)
         raise UsageError(f"not one picture of {len(self.images)} can be read. The first: {broken[0]}")
 
@@ -103,20 +114,6 @@ class PreparedImages(Dataset[Any]):
             return self.preprocess.apply(self.images[index][0]), int(self.images.labels[index]), ()
         except ImageError as error:
             return None, int(self.images.labels[index]), (_named(self.images, index, error),)
-
-
-def collate_training(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
-    """Return uint8 [N, 3, H, W], int64 [N] and the messages of a batch."""
-    images, labels = fast_collate([sample[:2] for sample in samples])
-    return images, labels, tuple(message for sample in samples for message in sample[2])
-
-
-def collate_prepared(samples: list[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
-    """Return uint8 [N, H, W, 3], int64 [N] and the messages of a batch; N is 0 when every image is broken."""
-    good = [sample for sample in samples if sample[0] is not None]
-    images = np.stack([sample[0] for sample in good]) if good else np.empty((0, 1, 1, 3), np.uint8)
-    labels = np.asarray([sample[1] for sample in good], np.int64)
-    return images, labels, tuple(message for sample in samples for message in sample[2])
 
 
 @dataclass
