@@ -1,1 +1,1 @@
-"""Object detection: RepGhostNet as the backbone of torchvision's RetinaNet and Mask R-CNN, on data in COCO's format."""
+"""Object detection on RepGhostNet: SSDLite for boards, torchvision's RetinaNet and Mask R-CNN, and what boxes are."""

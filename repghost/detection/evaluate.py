@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from repghost.data.images.decode import ImageError
-from repghost.detection.coco import CocoImages
+from repghost.detection.data.coco import CocoImages
 from repghost.detection.intervals import FIFTY, Resampled, precisions, resample, tallies_of
 from repghost.distributed.ranks import Ranks
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from repghost.detection.checkpoint import Category, Detector, empty_detector, write_detector
-from repghost.detection.coco import CocoImages
+from repghost.detection.data.coco import CocoImages
+from repghost.detection.data.feed import DetectionBatch, DetectionFeed
 from repghost.detection.evaluate import Scores, evaluate
-from repghost.detection.feed import DetectionBatch, DetectionFeed
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.ssdlite import SSDLite
 from repghost.detection.state import FORM, DetectionEpoch

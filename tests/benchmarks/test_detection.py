@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.detection.measure import MARKERS, TRAINED, render
 from benchmarks.detection.shapes import KINDS, draw_set
-from repghost.detection.coco import open_coco
+from repghost.detection.data.coco import open_coco
 from tests.support import ROOT
 
 

@@ -21,9 +21,9 @@ from calib.qat.settings import QatSettings
 from repghost.data.images.decode import ImageError
 from repghost.data.images.preprocess import Preprocess
 from repghost.detection.boxes import BoxRule, find_boxes
-from repghost.detection.coco import CocoImages
+from repghost.detection.data.coco import CocoImages
+from repghost.detection.data.feed import DetectionBatch, DetectionFeed
 from repghost.detection.evaluate import precision_of_boxes
-from repghost.detection.feed import DetectionBatch, DetectionFeed
 from repghost.detection.number_loss import NumberLoss
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.ssdlite import as_tensors, fit, prepare

@@ -17,6 +17,6 @@ def calibrating_images(network: str, folder: Path, split: str | None) -> list[Pa
     """
     if not is_detector(Path(network)):
         return None
-    from repghost.detection.coco import image_paths  # with torchvision, which other networks need not load
+    from repghost.detection.data.coco import image_paths  # with torchvision, which other networks need not load
 
     return image_paths(folder, split or DETECTION_SPLIT)

@@ -19,7 +19,7 @@ from repghost.api.training.detectors import DetectorEvaluation, ExportedDetector
 from repghost.api.training.interrupts import interruptible
 from repghost.detection import export as exporters
 from repghost.detection.checkpoint import Category, read_detector
-from repghost.detection.coco import CocoImages, open_coco
+from repghost.detection.data.coco import CocoImages, open_coco
 from repghost.detection.detector import fuse_detector
 from repghost.detection.evaluate import evaluate
 from repghost.detection.recipe import DetectionRecipe

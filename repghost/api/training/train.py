@@ -213,7 +213,7 @@ def _boxes(
     # With torchvision, which other networks need not load.
     from calib.qat.detect.pictures import box_images
     from repghost.detection.checkpoint import Category
-    from repghost.detection.coco import open_coco
+    from repghost.detection.data.coco import open_coco
 
     if not isinstance(data, str | os.PathLike):
         raise UsageError(f"a detector is trained on a folder in COCO's format, not on {type(data).__name__}.")

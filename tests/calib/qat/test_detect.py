@@ -20,7 +20,7 @@ from compile.passes import lower
 from compile.subject.from_qdq_file import rule_of
 from repghost.cli import cli
 from repghost.detection.checkpoint import Category, Detector, write_detector
-from repghost.detection.coco import image_paths, open_coco
+from repghost.detection.data.coco import image_paths, open_coco
 from repghost.detection.number_loss import NumberLoss
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.ssdlite import SSDLite

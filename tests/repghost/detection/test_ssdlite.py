@@ -20,11 +20,11 @@ from compile.passes import lower
 from compile.subject.from_qdq_file import rule_of
 from repghost.checkpoints.checkpoint import is_detector
 from repghost.cli import cli
-from repghost.detection.augment import augmented
 from repghost.detection.checkpoint import Category, Detector, read_detector, write_detector
-from repghost.detection.coco import Sample, open_coco
+from repghost.detection.data.augment import augmented
+from repghost.detection.data.coco import Sample, open_coco
+from repghost.detection.data.feed import DetectionFeed
 from repghost.detection.evaluate import evaluate
-from repghost.detection.feed import DetectionFeed
 from repghost.detection.graph import graph_of_detector
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.ssdlite import SSDLite, box_rule, fit, fuse_ssdlite, prepare

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from repghost.cli import cli
 from repghost.detection.checkpoint import read_detector
-from repghost.detection.coco import open_coco
+from repghost.detection.data.coco import open_coco
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.state import FORM
 from repghost.detection.train import DetectionHooks, build, train

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from repghost.data.images.decode import ImageError
-from repghost.detection.augment import augmented
-from repghost.detection.coco import CocoImages, Sample
+from repghost.detection.data.augment import augmented
+from repghost.detection.data.coco import CocoImages, Sample
 from repghost.detection.recipe import DetectionRecipe
 from repghost.detection.ssdlite import detector_preprocess, fit
 from repghost.distributed.ranks import Ranks

@@ -24,7 +24,7 @@ from torchvision.transforms.functional import pil_to_tensor
 
 from repghost.data.images.decode import ImageError, read_image
 from repghost.detection.checkpoint import Category
-from repghost.detection.coco_checks import check_annotations
+from repghost.detection.data.coco_checks import check_annotations
 from repghost.errors import ToolMissingError, UsageError, install_command, option
 from repghost.evaluation.classes import lacking_note, match_names
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from repghost.detection.coco import MIN_SIDE, Sample
+from repghost.detection.data.coco import MIN_SIDE, Sample
 
 SMALLEST_PART = 0.3  # of an image's area
 RATIOS = (0.5, 2.0)  # of a part's width to its height, as share of the image's

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from repghost.data.images.decode import ImageError
 from repghost.detection.checkpoint import Category
-from repghost.detection.coco import CocoImages, open_coco
+from repghost.detection.data.coco import CocoImages, open_coco
+from repghost.detection.data.feed import flipped
 from repghost.detection.evaluate import evaluate
-from repghost.detection.feed import flipped
 from repghost.errors import UsageError
 from tests.support.drawn import HEIGHT, WIDTH, annotations_path, draw, read, write
 
