@@ -20,7 +20,7 @@ from compile.accuracy.evidence import JSON_FILE, write_page
 
 SECTIONS = (HOST_SECTION, NETWORKS_SECTION, POOL_SECTION, ARM64_SECTION, ARMV7_SECTION, NETWORK_COUNTS_SECTION,
             COMPILE_SECTION)  # fmt: skip
-ACCURACY = (".", "imagenet-sample")  # the folders in docs that have an accuracy.json
+ACCURACY = (".", "imagenet-sample", "flowers")  # the folders in docs that have an accuracy.json
 
 
 @click.command("rewrite")

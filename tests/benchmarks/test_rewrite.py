@@ -14,7 +14,7 @@ from benchmarks.shared.goals import goals_in_one
 from repghost.goals import Goal, evaluate
 from tests.support import ROOT
 
-PAGES = ("performance.md", "accuracy.md", "imagenet-sample/accuracy.md")
+PAGES = ("performance.md", "accuracy.md", "imagenet-sample/accuracy.md", "flowers/accuracy.md")
 TABLE = re.compile(r"^\|[-:|]+\|$", re.MULTILINE)
 
 

@@ -174,7 +174,7 @@ def test_what_held_out_images_chose_stands_in_a_table() -> None:
     assert "| no epoch fits its integers | calibrated |" in "\n".join(held_out_table(values["networks"]))
 
 
-@pytest.mark.parametrize("folder", ["docs", "docs/imagenet-sample"])
+@pytest.mark.parametrize("folder", ["docs", "docs/imagenet-sample", "docs/flowers"])
 def test_the_committed_page_is_made_from_the_committed_json(folder: str) -> None:
     committed = json.loads((ROOT / folder / "accuracy.json").read_text())
     page = (ROOT / folder / "accuracy.md").read_text()
