@@ -59,7 +59,7 @@ def render_layers_page(page: LayersPage) -> str:
     style = (files("compile.report") / "layers_page.css").read_text("utf-8")
     return "\n".join([
         "<!doctype html>", "<html lang=en>", "<meta charset=utf-8>",
-        '<meta name=viewport content="width=device-width, initial-scale=1">',
+        '<meta name=viewport content="width=device-width, initial-scale=1">', '<link rel=icon href="data:,">',
         f"<title>{_safe(page.title)}</title>", f"<style>{style}</style>", *body, "</div>", "</html>", "",
     ])  # fmt: skip
 

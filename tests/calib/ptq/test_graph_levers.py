@@ -139,6 +139,8 @@ def test_a_network_of_timm_has_the_integers_of_its_program_at_every_setting(name
             module(torch.from_numpy(PREPROCESS.normalize(random_images(8, SIZE, SIZE, seed))))
     graph = import_module(module.eval(), (SIZE, SIZE)).graph
     with torch.no_grad():
-        torch.testing.assert_close(run_float(graph, X), module(X), rtol=1e-3, atol=1e-3)
+        found, exact = run_float(graph, X), module.double()(X.double())
+    # Rounding of float32 grows with depth; it stays far below the largest number, however the machine sums.
+    torch.testing.assert_close(found.double(), exact, rtol=0, atol=1e-3 * float(exact.abs().max()))
     for settings in ({}, {"equalize": True, "bias_correction": True, "weight_range": "mse"}, {"policy": "tensorrt"}):
         assert_same_integers(*quantize(graph, settings), tmp_path)

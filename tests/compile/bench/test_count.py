@@ -30,7 +30,7 @@ from compile.link.zig import run_zig
 from compile.machine.emulator import Emulator
 from compile.machine.execute import UnsupportedVariantError
 from compile.storage.stage_cache import StageCache
-from compile.targets.table import ARM64
+from compile.targets.table import ARM64, EMULATED
 from repghost.api import explanation
 from repghost.api.explanation import explain
 from repghost.cli import cli
@@ -182,6 +182,17 @@ def counting() -> Emulator:
         pytest.skip(str(error))
 
 
+@pytest.fixture
+def tools(counting: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands keep what they build in a folder of the test, which has the emulator alone."""
+    folder = tmp_path / "build" / "tools"
+    found = {EMULATED.sysroot: counting.sysroot, f"usr/bin/{EMULATED.programs[0]}": counting.program}
+    for place, target in found.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).symlink_to(target)
+    monkeypatch.setattr(count, "TOOLS", folder)
+
+
 @pytest.fixture(scope="module")
 def counter(counting: Emulator, tmp_path_factory: pytest.TempPathFactory) -> InstructionCounter:
     cache = StageCache(tmp_path_factory.mktemp("counter"))
@@ -241,10 +252,8 @@ def test_more_steps_than_layers_are_refused(arm64_bundle: Path, counter: Instruc
         count_result(check_bundle(arm64_bundle), counter, CPUS["max"], CountRun("dot", 0, nothing, (nothing,)))
 
 
-def test_the_whole_command(
-    arm64_bundle: Path, counting: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(count, "TOOLS", tmp_path / "build" / "tools")
+@pytest.mark.usefixtures("tools")
+def test_the_whole_command(arm64_bundle: Path, tmp_path: Path) -> None:
     output = tmp_path / "count.json"
     done = CliRunner().invoke(cli, ["bench", str(arm64_bundle), "--count", "--cpu", "max", "--json", str(output)])
     assert done.exit_code == 0, done.output
@@ -299,15 +308,13 @@ def test_layers_are_shown_with_their_sums() -> None:
 
 
 @pytest.mark.slow
-def test_a_core_is_explained_layer_by_layer(
-    counting: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("tools")
+def test_a_core_is_explained_layer_by_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The command on the hand-written network: program and compiler are stood in for, nothing else."""
     if find_llvm() is None:
         pytest.skip("llvm-mca of this release is not installed")
     path = tmp_path / "run" / "arm64" / "int8"
     write_bundle(path, fake_files(ARM64), {**fake_sections(ARM64), "layers": LAYERS})
-    monkeypatch.setattr(count, "TOOLS", tmp_path / "build" / "tools")
     monkeypatch.setattr(profile, "read_program", lambda *_: None)
     monkeypatch.setattr(profile, "compile_all", lambda *_, **__: ([fake_network(ARM64)], 0))
     found = explain(path, core="cortex-a55")
