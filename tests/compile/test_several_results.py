@@ -33,21 +33,14 @@ from repghost.data.images.preprocess import Preprocess
 from repghost.detection.boxes import BoxRule, Level
 from repghost.errors import IntegrityError, UsageError
 from repghost.exporters.onnx import graph_onnx
-from repghost.graph.operators import INPUT, RELU, Convolution, Graph
+from repghost.graph.operators import INPUT, RELU, Graph
 from tests.support.damaged_bundles import edit
 from tests.support.fake_bundle import CLASSES, fake_sections
+from tests.support.small_detector import convolution
 
 SIZE = 12
 OTHER = BoxRule(1, (Level(1, 1, ((1.0, 1.0),)),)).to_dict()
 PREPROCESS = Preprocess(SIZE, SIZE, squash=True)
-
-
-def convolution(name: str, source: str, shape: tuple[int, int, int], stride: int = 1, **options: Any) -> Convolution:
-    random = np.random.default_rng(len(name))
-    outputs, inputs, side = shape
-    weight = random.normal(0, (inputs * side * side) ** -0.5, (outputs, inputs, side, side)).astype(np.float32)
-    bias = random.normal(0, 0.1, outputs).astype(np.float32)
-    return Convolution(name, source, weight, bias, (stride, stride), (side // 2,) * 4, **options)
 
 
 def network() -> Graph:
