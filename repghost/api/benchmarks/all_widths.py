@@ -12,7 +12,7 @@ from compile.bundle.manifest import MANIFEST
 from compile.deploy import measure
 from compile.deploy.probe import probe
 from compile.deploy.ssh.connection import Connection
-from compile.report.add_board_latency import add_to_reports
+from compile.report.add_measurement import add_to_reports
 from compile.report.boards import BOARDS, JUDGED
 from compile.report.run_report import JSON_FILE, read_report
 from compile.subject.request import Request

@@ -5,7 +5,7 @@ from __future__ import annotations
 from compile.bundle.manifest import check_bundle
 from compile.deploy import measure
 from compile.deploy.judged_images import JudgedImages, judged_images
-from compile.report.add_board_latency import add_to_reports
+from compile.report.add_measurement import add_to_reports
 from repghost.api.benchmarks.asked import Benchmark, Wanted
 from repghost.api.bundles import Say
 from repghost.errors import UsageError, option

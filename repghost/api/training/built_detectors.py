@@ -11,7 +11,7 @@ from calib.integer.reference import run
 from compile.bundle.manifest import Bundle, check_bundle
 from compile.frontend.qdq_file import read_qdq
 from compile.passes import lower
-from compile.report.add_board_latency import add_precision as add_to_run
+from compile.report.add_measurement import add_precision as add_to_run
 from compile.subject.from_qdq_file import labels_of, rule_of
 from compile.targets.table import JETSON
 from compile.tensorrt.evaluate import TorchNetwork

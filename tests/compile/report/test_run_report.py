@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from calib.qdq.writer import QUANTIZATION
 from compile.bundle.manifest import MANIFEST
-from compile.report.add_board_latency import add_precision
+from compile.report.add_measurement import add_precision
 from compile.report.run_page import render_report, summary_lines
 from compile.report.run_report import JSON_FILE, PAGE_FILE, _recorded_choices, finish_report, read_report
 from compile.storage.files import sha256

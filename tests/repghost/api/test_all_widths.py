@@ -64,7 +64,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, 
     monkeypatch.setattr(all_widths, "probe", lambda _: facts())
     monkeypatch.setattr(all_widths, "run_all", run_all)
     monkeypatch.setattr(all_widths.measure, "measure_on_boards", measure_on_boards)
-    monkeypatch.setattr("compile.report.add_board_latency.render_report", lambda report: "page")
+    monkeypatch.setattr("compile.report.add_measurement.render_report", lambda report: "page")
     yield found
 
 
