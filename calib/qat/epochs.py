@@ -21,7 +21,7 @@ from repghost.training.core.hooks import StepHooks, StepRecord
 from repghost.training.core.loop import Intervals
 from repghost.training.core.progress import Progress
 from repghost.training.core.snapshot import Snapshot
-from repghost.training.core.task import BatchLoss, Lesson
+from repghost.training.core.task import BatchLoss, Objective
 from repghost.training.options import Resume
 
 
@@ -72,7 +72,7 @@ class QatTask:
     """Training under quantization as a `Task`: a candidate after each epoch.
 
     Attributes:
-        lesson: the network, its batches and its loss.
+        objective: the network, its batches and its loss.
         candidates: with the calibrated start.
         hooks: follow and stop.
         execution: where the state is.
@@ -80,7 +80,7 @@ class QatTask:
         done: epochs.
     """
 
-    lesson: Lesson[Any]
+    objective: Objective[Any]
     candidates: Candidates
     hooks: Hooks
     execution: Execution
@@ -91,17 +91,17 @@ class QatTask:
     @property
     def run(self) -> QatRun:
         """What learns."""
-        run = self.lesson.run
+        run = self.objective.run
         assert isinstance(run, QatRun)
         return run
 
     def batches(self, epoch: int, done: int) -> Iterator[Any]:
         """Yield the batches of an epoch."""
-        return self.lesson.batches(epoch, done)
+        return self.objective.batches(epoch, done)
 
     def loss(self, batch: Any, epoch: int, number: int) -> BatchLoss:
         """Return the loss of a batch."""
-        return self.lesson.loss(batch, epoch, number)
+        return self.objective.loss(batch, epoch, number)
 
     def resumed(self) -> QatState | None:
         """Return the state of an earlier run, with its candidates in place."""

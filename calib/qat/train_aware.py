@@ -20,9 +20,9 @@ from calib.ptq.apply import quantize_graph
 from calib.qat.branch_weights import BranchWeights
 from calib.qat.candidates import Candidate, Candidates, Quantization
 from calib.qat.epochs import Execution, Hooks, QatTask, check_state, train_epochs
-from calib.qat.lessons import Lessons
 from calib.qat.loop import QatRun, make_optimizer
 from calib.qat.network import QatNetwork
+from calib.qat.qat_images import QatImages
 from calib.qat.settings import QatSettings
 from calib.qat.state import RunKey, start_digest, weights_digest
 from calib.qat.weights import FusedWeights
@@ -91,7 +91,7 @@ def _float_network(model: RepGhostNet | Graph, name: str) -> _FloatNetwork:
 
 def train_aware(
     model: RepGhostNet | Graph,
-    images: Lessons,
+    images: QatImages,
     plan: QatPlan,
     source: Source,
     hooks: Hooks | None = None,
@@ -136,9 +136,9 @@ def train_aware(
         model=quantized.train(), optimizer=make_optimizer(quantized, settings), epochs=settings.epochs,
         steps_per_epoch=steps, updating=Updating(settings.amp), ranks=ranks, settings=settings,
     )  # fmt: skip
-    lesson = images.lesson(run, network.module, settings, execution)
+    objective = images.objective(run, network.module, settings, execution)
     key = _run_key(start, images, settings, execution)
-    train_epochs(QatTask(lesson, candidates, hooks, execution, key))
+    train_epochs(QatTask(objective, candidates, hooks, execution, key))
     assert candidates.chosen is not None and candidates.network is not None
     description = describe_source(network.name, images.calibration, images.preprocess, source)
     record = {"training": _training_record(candidates, images, settings, ranks)}
@@ -146,7 +146,7 @@ def train_aware(
     return QatResult(written, candidates.chosen, images.held_out_images, tuple(candidates.found))
 
 
-def _run_key(start: Quantization, images: Lessons, settings: QatSettings, execution: Execution) -> RunKey:
+def _run_key(start: Quantization, images: QatImages, settings: QatSettings, execution: Execution) -> RunKey:
     """Return what a state has to agree with."""
     teacher = execution.teacher
     return RunKey(
@@ -197,7 +197,7 @@ def build_network(
     return QatNetwork(*start, weights)
 
 
-def _training_record(candidates: Candidates, images: Lessons, settings: QatSettings, ranks: Ranks) -> dict[str, Any]:
+def _training_record(candidates: Candidates, images: QatImages, settings: QatSettings, ranks: Ranks) -> dict[str, Any]:
     """Return what the file says of the training: settings, number of images, candidates and which was chosen."""
     assert candidates.chosen is not None
     return {

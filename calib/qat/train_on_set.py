@@ -7,7 +7,7 @@ from typing import Any
 
 from calib.qat.data import TrainingFeed, split_images
 from calib.qat.epochs import Execution, Hooks
-from calib.qat.lessons import Images
+from calib.qat.qat_images import Images
 from calib.qat.train_aware import QatPlan, QatResult, train_aware
 from calib.quantize import Source
 from repghost.data import ImageSet, prepare

@@ -97,8 +97,8 @@ def train(
     weights = None if options.weights is None else options.weights.ordered(classes)
     with alone_in(folder, ranks):
         run = start(recipe, len(classes), steps, ranks, weights)
-        lesson = Classes(run, feed, options.loss or run.loss, recipe.execution.channels_last)
-        task = _Training(lesson, classes, feed, folder, hooks, options.resume, [])
+        objective = Classes(run, feed, options.loss or run.loss, recipe.execution.channels_last)
+        task = _Training(objective, classes, feed, folder, hooks, options.resume, [])
         run_epochs(task, hooks, Intervals(options.state_interval, options.log_interval))
         result = _result(run, task.history, feed, folder)
         hooks.end(result.model, result.history)
@@ -109,7 +109,7 @@ def train(
 class _Training:
     """The `Task`; the first process writes, each file whole or not at all."""
 
-    lesson: Classes
+    objective: Classes
     classes: tuple[str, ...]
     feed: Feed
     folder: Path
@@ -121,7 +121,7 @@ class _Training:
     @property
     def run(self) -> ClassifierRun:
         """What learns."""
-        run = self.lesson.run
+        run = self.objective.run
         assert isinstance(run, ClassifierRun)
         return run
 
@@ -132,11 +132,11 @@ class _Training:
 
     def batches(self, epoch: int, done: int) -> Iterator[Batch]:
         """Yield the batches of an epoch."""
-        return self.lesson.batches(epoch, done)
+        return self.objective.batches(epoch, done)
 
     def loss(self, batch: Batch, epoch: int, number: int) -> BatchLoss:
         """Return the loss of a batch."""
-        return self.lesson.loss(batch, epoch, number)
+        return self.objective.loss(batch, epoch, number)
 
     def resumed(self) -> RunState[Recipe, EpochRecord] | None:
         """Return the state that lies in the folder now."""

@@ -70,7 +70,7 @@ class HeldOutBoxes:
 
 
 @dataclass(frozen=True, eq=False)
-class BoxLesson:
+class BoxObjective:
     """Images with boxes, and the detector's own losses of a network's numbers.
 
     Attributes:
@@ -108,7 +108,7 @@ class BoxLesson:
 
 @dataclass(frozen=True, eq=False)
 class BoxImages:
-    """The images of a detector's run, as `calib.qat.train_aware.Lessons`.
+    """The images of a detector's run, as `calib.qat.qat_images.QatImages`.
 
     Attributes:
         calibration: uint8 [N, height, width, 3], those that calibrated.
@@ -146,9 +146,9 @@ class BoxImages:
         """Return what scores candidates."""
         return self.held
 
-    def lesson(self, run: Run[QatNetwork], *_: Any) -> BoxLesson:
+    def objective(self, run: Run[QatNetwork], *_: Any) -> BoxObjective:
         """Return what a network learns."""
-        return BoxLesson(run, self.feed, self.held.losses, self.preprocess)
+        return BoxObjective(run, self.feed, self.held.losses, self.preprocess)
 
     def digest(self) -> str:
         """Return the SHA-256 of what is on the images."""

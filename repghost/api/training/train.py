@@ -14,8 +14,8 @@ import torch
 from calib.qat.candidates import Candidate
 from calib.qat.data import TrainingFeed, split_images, split_places
 from calib.qat.epochs import Execution, Hooks, check_state
-from calib.qat.lessons import Images, Lessons
 from calib.qat.loop import QatStep
+from calib.qat.qat_images import Images, QatImages
 from calib.qat.settings import EPOCH_IMAGES, EPOCHS, FLOAT, QatSettings, Schedule
 from calib.qat.train_aware import QatPlan, train_aware
 from repghost.api.accepted.images import ImagesLike
@@ -151,18 +151,18 @@ def train_quantized(
         join(_device(device), dist_timeout) as ranks,
         ExitStack() as stack,
     ):
-        lessons: Lessons
+        qat_images: QatImages
         if dataset is None:
-            lessons = _boxes(q, data, split, settings, Loading(workers), ranks)
+            qat_images = _boxes(q, data, split, settings, Loading(workers), ranks)
         else:
-            lessons = _classes(q, dataset, settings, Loading(workers), ranks)
-        followed = follow(progress if ranks.first else False, "train", epochs * lessons.images_per_epoch)
+            qat_images = _classes(q, dataset, settings, Loading(workers), ranks)
+        followed = follow(progress if ranks.first else False, "train", epochs * qat_images.images_per_epoch)
         hooks = _hooks(stack.enter_context(followed), batch * ranks.count, on_step, on_candidate, on_refused)
-        steps = epochs * lessons.steps_per_epoch
+        steps = epochs * qat_images.steps_per_epoch
         Told(say if ranks.first else silent)(few_steps(steps) if steps else "")
         result = train_aware(
             q.network.graph if q.network.model is None else q.network.model,
-            lessons,
+            qat_images,
             QatPlan(q.config, settings),
             source_of(q),
             replace(hooks, should_stop=should_stop),
@@ -208,7 +208,7 @@ def _classes(q: QuantizedNetwork, dataset: ImageSet, settings: QatSettings, load
 
 def _boxes(
     q: QuantizedNetwork, data: ImagesLike, split: str, settings: QatSettings, loading: Loading, ranks: Ranks
-) -> Lessons:
+) -> QatImages:
     """Return images with boxes in their parts."""
     # With torchvision, which other networks need not load.
     from calib.qat.detect.pictures import box_images

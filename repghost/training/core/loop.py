@@ -10,7 +10,7 @@ from repghost.errors import option
 from repghost.training.core.hooks import StepHooks, StepRecord, TrainingStoppedError
 from repghost.training.core.meter import Meter
 from repghost.training.core.progress import RIGHT, Progress
-from repghost.training.core.task import B, BatchLoss, Lesson
+from repghost.training.core.task import B, BatchLoss, Objective
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ class Loop(Generic[B]):
     """What every epoch needs and none changes by itself.
 
     Args:
-        lesson: network, batches and loss; the network is changed in place.
+        objective: network, batches and loss; the network is changed in place.
         hooks: follow and stop.
         intervals: of states and of looks at the loss.
         write: writes a state between two steps; every process calls it at the same step.
     """
 
-    lesson: Lesson[B]
+    objective: Objective[B]
     hooks: StepHooks = StepHooks()  # noqa: RUF009 - immutable
     intervals: Intervals = Intervals()
     write: Callable[[Progress], None] = lambda progress: None
@@ -56,10 +56,10 @@ class Loop(Generic[B]):
             TrainingStoppedError: when a hook said so; the state is written.
             RepGhostError: when the loss is no longer finite.
         """
-        run = self.lesson.run
+        run = self.objective.run
         total, count = run.batches_per_epoch, run.ranks.count
         meter = Meter(progress, epoch, 1 if run.ranks.device.type == "cpu" else self.intervals.log)
-        rate, batches = 0.0, self.lesson.batches(epoch, progress.batches)
+        rate, batches = 0.0, self.objective.batches(epoch, progress.batches)
         for number in range(progress.batches, total):
             if number % run.accumulate == 0:
                 self._pause(epoch, number, progress.batches, meter)
@@ -72,11 +72,11 @@ class Loop(Generic[B]):
 
     def learn(self, batch: B, epoch: int, number: int) -> BatchLoss:
         """Add the gradients of one batch, and step when enough of them came together."""
-        run = self.lesson.run
+        run = self.objective.run
         last_of_step = (number + 1) % run.accumulate == 0
         with run.sync(last_of_step):
             with run.autocast():
-                found = self.lesson.loss(batch, epoch, number)
+                found = self.objective.loss(batch, epoch, number)
             run.scaler.scale(found.loss / run.accumulate if run.accumulate > 1 else found.loss).backward()
         if last_of_step:
             run.update(epoch, number // run.accumulate)
@@ -84,7 +84,7 @@ class Loop(Generic[B]):
 
     def _pause(self, epoch: int, number: int, begun: int, meter: Meter) -> None:
         """Between two steps: stop when asked to, and write the state when its interval is over."""
-        run, interval = self.lesson.run, self.intervals.state
+        run, interval = self.objective.run, self.intervals.state
         if run.ranks.any(self.hooks.should_stop()):
             self.write(meter.progress(number))
             raise TrainingStoppedError(

@@ -31,7 +31,7 @@ class BatchLoss:
     counted: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Lesson(Protocol[B]):
+class Objective(Protocol[B]):
     """What is learned in one epoch: the part of a `Task` that the loop needs."""
 
     @property
@@ -48,7 +48,7 @@ class Lesson(Protocol[B]):
         ...
 
 
-class Task(Lesson[B], Protocol[B, R]):
+class Task(Objective[B], Protocol[B, R]):
     """A kind of training, from its state to its state."""
 
     @property

@@ -11,9 +11,9 @@ import torch
 
 from calib.qat.convertible import check_accumulators
 from calib.qat.data import TrainingFeed, split_images
-from calib.qat.lessons import Images
 from calib.qat.loop import make_optimizer, training_step
 from calib.qat.network import QatNetwork
+from calib.qat.qat_images import Images
 from calib.qat.settings import QatSettings
 from calib.qat.train_aware import QatPlan, train_aware
 from calib.qat.weights import FusedWeights, layers_of

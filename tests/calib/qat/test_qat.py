@@ -237,7 +237,7 @@ def test_other_classes_are_refused(data: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_training_that_diverges_writes_nothing(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "calib.qat.lessons.qat_loss", lambda *_: lambda inputs, logits, targets: logits.sum() * torch.nan
+        "calib.qat.qat_images.qat_loss", lambda *_: lambda inputs, logits, targets: logits.sum() * torch.nan
     )
     result = qat(data / "model.safetensors", "--data", data, "-o", tmp_path / "m.onnx")
     assert result.exit_code == 1 and "lower --learning-rate" in result.output.lower()

@@ -21,11 +21,11 @@ from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
 from repghost.training.classify import Classes
-from repghost.training.core.task import Lesson
+from repghost.training.core.task import Objective
 from repghost.training.losses import as_teacher
 
 
-class Lessons(Protocol):
+class QatImages(Protocol):
     """The images of a run: what a network learns from, and what chooses between candidates."""
 
     @property
@@ -63,7 +63,7 @@ class Lessons(Protocol):
         """
         ...
 
-    def lesson(self, run: QatRun, network: nn.Module, settings: QatSettings, execution: Execution) -> Lesson[Any]:
+    def objective(self, run: QatRun, network: nn.Module, settings: QatSettings, execution: Execution) -> Objective[Any]:
         """Return what a network learns; see `judge`."""
         ...
 
@@ -118,7 +118,7 @@ class Images:
             )
         return ClassJudge(HeldOut(held_out.images, held_out.labels, logits, aim), settings)
 
-    def lesson(self, run: QatRun, network: nn.Module, settings: QatSettings, execution: Execution) -> Classes:
+    def objective(self, run: QatRun, network: nn.Module, settings: QatSettings, execution: Execution) -> Classes:
         """Return what a network learns: from labels, and from the teacher or the float network."""
         learned = settings.distillation > 0
         teacher = as_teacher(execution.teacher or network, run.ranks.device) if learned else None
