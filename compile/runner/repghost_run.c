@@ -53,6 +53,7 @@ static const char usage[] =
     "  --turns              with --bench: for each line of standard input, a count, measure so many inferences\n"
     "  --top N              with pictures: how many classes to name; default 5\n"
     "  --draw FILE          with --detect and one picture: write it as a PPM file with its boxes\n"
+    "                       that have a score of at least 0.3; all are printed\n"
     "  --max-pixels N       with pictures: refuse larger ones; default 16777216, which takes 400 MB of\n"
     "                       memory at worst, up to 89478485\n"
     "  --interval N         with --watch: milliseconds between two looks into the folder, 10 to 60000; default 500;\n"

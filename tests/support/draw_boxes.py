@@ -21,10 +21,10 @@ int main(int count, char **arguments) {
   int width = atoi(arguments[1]), height = atoi(arguments[2]);
   struct pixels pixels = {.rgb = malloc((size_t)(width * height * 3)), .width = width, .height = height};
   if (count != 4 || fread(pixels.rgb, 1, (size_t)(width * height * 3), stdin) == 0) return 2;
-  double edges[4];
+  double score, edges[4];
   int number;
-  while (scanf("%d %lf %lf %lf %lf", &number, edges, edges + 1, edges + 2, edges + 3) == 5)
-    draw_box(&pixels, edges, number);
+  while (scanf("%d %lf %lf %lf %lf %lf", &number, &score, edges, edges + 1, edges + 2, edges + 3) == 6)
+    if (score >= DRAWN_SCORE) draw_box(&pixels, edges, number);
   return write_ppm(arguments[3], &pixels) != NULL;
 }
 """
@@ -43,7 +43,7 @@ def drawn_by_the_runner(pixels: np.ndarray, boxes: list[dict[str, Any]], folder:
     assert target is not None
     flags = [*target.zig_target(), *REPRODUCIBLE, f"-I{RUNNER_SOURCES}"]
     run_zig(["cc", *flags, "draw.c", "-o", "draw"], cwd=folder)
-    lines = [" ".join(map(str, [box["class"] + 1, *box["box"]])) for box in reversed(boxes)]
+    lines = [" ".join(map(str, [box["class"] + 1, box["score"], *box["box"]])) for box in reversed(boxes)]
     height, width = pixels.shape[:2]
     given = pixels.tobytes() + "\n".join(lines).encode() + b"\n"
     command = [str(folder / "draw"), str(width), str(height), str(folder / "drawn-by-runner.ppm")]

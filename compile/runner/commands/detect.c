@@ -71,7 +71,9 @@ const char *detect(const struct detector *d, const char *path, const char *drawn
   for (int i = 0; i < count; i++) place(&d->found[i], &pixels);
   if (!problem) print_boxes(d, path, &pixels, count, (double[]){prepared - start, inferred - prepared, done - inferred});
   if (!problem && drawn) {
-    for (int i = count - 1; i >= 0; i--) draw_box(&pixels, d->found[i].edges, d->found[i].label); /* the best on top */
+    for (int i = count - 1; i >= 0; i--) { /* the best on top */
+      if (d->found[i].score >= DRAWN_SCORE) draw_box(&pixels, d->found[i].edges, d->found[i].label);
+    }
     problem = write_ppm(drawn, &pixels);
   }
   free(pixels.rgb);

@@ -4,6 +4,8 @@
 
 #include "images/decode.h"
 
+#define DRAWN_SCORE 0.3 /* less likely boxes are listed and not drawn: they would hide what was found */
+
 /* Draws the outline of left, top, right and bottom in pixels, in the colour of a number; what lies outside is left out. */
 void draw_box(struct pixels *pixels, const double edges[4], int number);
 

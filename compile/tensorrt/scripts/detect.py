@@ -38,6 +38,7 @@ MOST_OUTPUT = 1 << 30  # bytes of what trtexec writes
 LIMIT_S = 300  # of one start of trtexec
 INTERPOLATIONS = {"bilinear": 2, "bicubic": 3}  # as Pillow numbers them
 COLOURS = ((230, 25, 75), (60, 180, 75), (0, 130, 200), (245, 130, 48), (145, 30, 180), (255, 225, 25))
+DRAWN_SCORE = 0.3  # less likely boxes are listed and not drawn: they would hide what was found
 THIN = 256  # a line is a pixel thick on photos of up to so many
 OUTPUT = re.compile(r'"name"\s*:\s*"([^"]*)".*?"values"\s*:\s*\[([^\]]*)\]', re.DOTALL)
 GPU_TIME = re.compile(r"GPU Compute Time: .*?median = ([0-9.]+) ms")
@@ -196,7 +197,8 @@ def detect(asked: argparse.Namespace, photo: str, rule: Rule) -> None:
     if asked.draw:
         pixels = np.array(image)
         for box in reversed(listed):  # the best on top
-            draw_box(pixels, box["box"], box["class"] + 1)
+            if box["score"] >= DRAWN_SCORE:
+                draw_box(pixels, box["box"], box["class"] + 1)
         write_ppm(Path(asked.folder) / asked.draw, pixels)
 
 
