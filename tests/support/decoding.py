@@ -69,10 +69,10 @@ def build_decoder(folder: Path, target: Target) -> Decoder:
     """Compile, unoptimized, with both sanitizers where a C compiler has them, else with zig's trap."""
     (folder / "decoding.c").write_text(SOURCE)
     sources = [str(folder / "decoding.c"), *(str(RUNNER_SOURCES / name) for name in SOURCES)]
-    common = ["-std=c11", "-D_GNU_SOURCE", "-O0", f"-I{RUNNER_SOURCES}", *sources, "-o", str(folder / "decoding")]
+    common = ["-std=c11", "-D_GNU_SOURCE", f"-I{RUNNER_SOURCES}", *sources, "-o", str(folder / "decoding")]
     for compiler in filter(None, map(shutil.which, ("clang", "gcc"))):
-        command = [compiler, "-w", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *common]
+        command = [compiler, "-w", "-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", *common]
         if not subprocess.run(command, capture_output=True, timeout=300, check=False).returncode:
             return Decoder(folder / "decoding", "address,undefined")
-    run_zig(["cc", "-target", target.zig_triple, "-fsanitize=undefined", "-fsanitize-trap=all", *common])
+    run_zig(["cc", "-target", target.zig_triple, "-O1", "-fsanitize=undefined", "-fsanitize-trap=undefined", *common])
     return Decoder(folder / "decoding", "undefined")

@@ -269,12 +269,15 @@ def _link(network: ScheduledNetwork, target: Target, variant: Variant, folder: P
         objects[-1].write_bytes(kept_object(source))
     needs = " | ".join(feature.macro for feature in variant.requires) or "0"
     flags = [*REPRODUCIBLE, f"-DSTEP={SYMBOL}", f"-DNEEDS={needs}", f"-I{RUNNER_SOURCES}"]
+    sources = [REPLAY, RUNNER_SOURCES / "library/hwcaps.c"]
     if target.form is WASM:
-        flags += ["-target", "wasm32-wasi", *features_of([variant]), f"-Wl,-z,stack-size={STACK_BYTES}"]
+        # Only what asks for the features is compiled with them: zig makes a C library for each set of them.
+        flags += ["-target", "wasm32-wasi", f"-Wl,-z,stack-size={STACK_BYTES}"]
+        run_zig(["cc", *flags, *features_of([variant]), "-c", str(sources[1]), "-o", str(folder / "hwcaps.o")])
+        sources[1] = folder / "hwcaps.o"
     else:
         flags += [*target.zig_target(), "-D_GNU_SOURCE"]
-    sources = [REPLAY, RUNNER_SOURCES / "library/hwcaps.c", *objects]
-    run_zig(["cc", *flags, *map(str, sources), "-o", str(folder / "replay")])
+    run_zig(["cc", *flags, *map(str, (*sources, *objects)), "-o", str(folder / "replay")])
     return folder / "replay"
 
 

@@ -39,7 +39,7 @@ class Prepared:
         config = folder / str(len(list(folder.iterdir())))
         config.mkdir()
         (config / "rg_config.h").write_text("\n".join([*preprocess_config(preprocess.to_dict()), ""]))
-        flags = ["-std=c11", "-O2", "-shared", "-fPIC", "-fsanitize=undefined", "-fsanitize-trap=all"]
+        flags = ["-std=c11", "-O2", "-shared", "-fPIC", "-fsanitize=undefined", "-fsanitize-trap=undefined"]
         flags += ["-Wall", "-Wextra", "-Werror", f"-I{RUNNER_SOURCES}", f"-I{config}"]
         sources = [str(RUNNER_SOURCES / unit) for unit in ("library/prepare.c", "library/resample.c")]
         run_zig(["cc", "-target", target.zig_triple, *flags, *sources, "-o", str(config / "prepare.so")])

@@ -21,7 +21,7 @@ from compile.deploy.ssh.address import parse_address
 from compile.deploy.ssh.connection import Connection, SshSettings
 from compile.link.zig import run_zig
 from compile.machine.emulator import Emulator
-from compile.targets.table import EMULATED
+from compile.targets.table import EMULATED, host_target
 from tests.support.ssh_server import SshServer
 
 UNPRIVILEGED = 54321  # the number of the account when the tests run as root
@@ -184,7 +184,10 @@ def start(base: Path, server: SshServer, machine: str, emulator: Emulator | None
     for key in ("host_key", "client_key"):
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "stand-in", "-f", base / key)
     shutil.copy(base / "client_key.pub", base / "authorized_keys")
-    run_zig(["cc", "-shared", "-fPIC", "-O1", "-o", str(base / "standin.so"), str(SOURCE), "-ldl"])
+    target = host_target()
+    assert target is not None
+    flags = ["-target", target.zig_triple, "-shared", "-fPIC", "-O1", "-fno-sanitize=all"]
+    run_zig(["cc", *flags, "-o", str(base / "standin.so"), str(SOURCE), "-ldl"])
     variables = {"BOARD_USER": "board", "BOARD_HOME": str(base / "home"), "BOARD_SHELL": str(base / "shell")}
     if machine == "aarch64" and emulator is not None:
         variables |= {"BOARD_FILES": str(base / "files"), **_copy_emulator(base, emulator)}

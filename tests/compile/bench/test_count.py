@@ -30,12 +30,13 @@ from compile.link.zig import run_zig
 from compile.machine.emulator import Emulator
 from compile.machine.execute import UnsupportedVariantError
 from compile.storage.stage_cache import StageCache
-from compile.targets.table import ARM64, EMULATED
+from compile.targets.table import ARM64, EMULATED, Target
 from repghost.api import explanation
 from repghost.api.explanation import explain
 from repghost.cli import cli
 from repghost.errors import IntegrityError, ToolMissingError, UsageError
 from tests.compile.bench.test_profile import LAYERS
+from tests.support.assembled import assembled
 from tests.support.fake_bundle import fake_files, fake_info, fake_sections
 from tests.support.fake_network import CLASSES, HEIGHT, fake_network
 
@@ -82,21 +83,18 @@ INSTRUCTIONS = {
 @pytest.fixture(scope="module")
 def words(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[int]]:
     """Every instruction of the table as the assembler writes it."""
-    folder = tmp_path_factory.mktemp("words")
     lines = [line for group in INSTRUCTIONS.values() for line in group]
-    (folder / "all.s").write_text(".arch armv8.6-a+sve+bf16+i8mm+fp16+fp16fml\n" + "\n".join(lines) + "\n")
-    run_zig(["cc", "-target", "aarch64-linux-gnu", "-c", "all.s", "-o", "all.o"], cwd=folder)
-    run_zig(["objcopy", "-O", "binary", "--only-section=.text", "all.o", "all.bin"], cwd=folder)
-    data = (folder / "all.bin").read_bytes()
-    found = iter(int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4))
+    code = [".arch armv8.6-a+sve+bf16+i8mm+fp16+fp16fml", *lines]
+    found = iter(assembled(code, ["-target", "aarch64-linux-gnu"], tmp_path_factory.mktemp("words")))
     return {name: [next(found) for _ in group] for name, group in INSTRUCTIONS.items()}
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+def library(host: Target, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     path = tmp_path_factory.mktemp("units") / "units.so"
     units = [str(COUNTER_SOURCES / unit) for unit in ("classes.c", "reuse.c")]
-    run_zig(["cc", "-O1", "-fno-sanitize=all", "-shared", "-fPIC", *units, "-o", str(path)])
+    flags = ["-target", host.zig_triple, "-O1", "-fno-sanitize=all", "-shared", "-fPIC"]
+    run_zig(["cc", *flags, *units, "-o", str(path)])
     return ctypes.CDLL(str(path))
 
 

@@ -13,9 +13,10 @@ from compile.bundle.manifest import write_bundle
 from compile.bundle.vectors import Vectors, pack_vectors
 from compile.link.toolchain import link_model
 from compile.link.zig import run_zig
-from compile.targets.table import ARM64, ARMV7, TARGETS
+from compile.targets.table import ARM64, ARMV7, TARGETS, Target
 from repghost.errors import ToolMissingError, UsageError
 from tests.compile.bench.test_count import CLASS_NAMES
+from tests.support.assembled import assembled
 from tests.support.fake_bundle import fake_info, fake_sections
 from tests.support.fake_network import CLASSES, expected_logits, fake_network, random_images
 
@@ -46,15 +47,13 @@ INSTRUCTIONS = {
 
 
 @pytest.mark.slow
-def test_every_instruction_is_of_its_class(tmp_path: Path) -> None:
+def test_every_instruction_is_of_its_class(host: Target, tmp_path: Path) -> None:
     lines = [line for group in INSTRUCTIONS.values() for line in group]
-    (tmp_path / "all.s").write_text(".arch armv7-a\n.fpu neon-vfpv4\n.arm\n" + "\n".join(lines) + "\n")
-    run_zig(["cc", "-target", "arm-linux-gnueabihf", "-mcpu=cortex_a7", "-c", "all.s", "-o", "all.o"], cwd=tmp_path)
-    run_zig(["objcopy", "-O", "binary", "--only-section=.text", "all.o", "all.bin"], cwd=tmp_path)
-    data = (tmp_path / "all.bin").read_bytes()
-    words = [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4)]
-    rows = ["-O1", "-fno-sanitize=all", "-shared", "-fPIC", '-DFAMILY_ROWS="classes_armv7.h"']
-    run_zig(["cc", *rows, str(COUNTER_SOURCES / "classes.c"), "-o", "units.so"], cwd=tmp_path)
+    target = ["-target", "arm-linux-gnueabihf", "-mcpu=cortex_a7"]
+    words = assembled([".arch armv7-a", ".fpu neon-vfpv4", ".arm", *lines], target, tmp_path)
+    flags = ["-target", host.zig_triple, "-O1", "-fno-sanitize=all", "-shared", "-fPIC"]
+    rows = ['-DFAMILY_ROWS="classes_armv7.h"', str(COUNTER_SOURCES / "classes.c")]
+    run_zig(["cc", *flags, *rows, "-o", "units.so"], cwd=tmp_path)
     library = ctypes.CDLL(str(tmp_path / "units.so"))
     found = {line: CLASS_NAMES[library.classify(word)] for line, word in zip(lines, words, strict=True)}
     assert found == {line: name for name, group in INSTRUCTIONS.items() for line in group}

@@ -207,7 +207,7 @@ def test_a_runner_that_proves_nothing(
     source.write_text(
         f"#include <signal.h>\n#include <stdio.h>\n#include <unistd.h>\nint main(void) {{ {body} return 0; }}\n"
     )
-    run_zig(["cc", "-target", host.zig_triple, "-O0", "-fno-sanitize=all", "-o", str(tmp_path / "run"), str(source)])
+    run_zig(["cc", "-target", host.zig_triple, "-O2", "-fno-sanitize=all", "-o", str(tmp_path / "run"), str(source)])
     bundle = bundle_of({**host_files, "repghost-run": (tmp_path / "run").read_bytes()}, host, tmp_path / "bundle")
     fails(bundle, board.connection(folder), 6, words, DeploySettings(verify_limit_s=1))
     assert board.current(folder) == versions[0].digest

@@ -81,13 +81,11 @@ def test_wrong_machine_is_named(host_files: dict[str, bytes], host: Target) -> N
         check_runner(host_files["repghost-run"], other)
 
 
-def test_a_runner_that_needs_a_newer_glibc_is_refused(tmp_path: Path) -> None:
-    unit = tmp_path / "new.c"
-    unit.write_text("#include <sys/random.h>\nint main(void) { char c; return (int)getrandom(&c, 1, 0); }\n")
-    flags = ["-target", "x86_64-linux-gnu.2.28", "-O2", "-pie", "-Wl,-z,max-page-size=65536"]
-    run_zig(["cc", *flags, str(unit), "-o", str(tmp_path / "new")])
-    with pytest.raises(UsageError, match=r"needs glibc 2\.2[5-8]"):
-        check_runner((tmp_path / "new").read_bytes(), X86_64)
+def test_a_runner_that_needs_a_newer_glibc_is_refused(host_files: dict[str, bytes], host: Target) -> None:
+    runner = host_files["repghost-run"]
+    assert runner.count(b"GLIBC_2.17\0") == 1
+    with pytest.raises(UsageError, match=r"needs glibc 2\.28"):
+        check_runner(runner.replace(b"GLIBC_2.17\0", b"GLIBC_2.28\0"), host)
 
 
 def test_small_pages_are_refused(host_files: dict[str, bytes], host: Target) -> None:
@@ -171,7 +169,8 @@ def units(tmp_path_factory: pytest.TempPathFactory, host: Target) -> Path:
     (folder / "units.c").write_text(UNITS)
     sources = [str(folder / "units.c"), *(str(RUNNER_SOURCES / name) for name in ("bundle/json.c", "bundle/sha256.c"))]
     # The sanitizer zig has at hand turns undefined behaviour into a crash that the tests see.
-    flags = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-fsanitize=undefined", "-fsanitize-trap=all", f"-I{RUNNER_SOURCES}"]
+    flags = ["-std=c11", "-D_GNU_SOURCE", "-O1", f"-I{RUNNER_SOURCES}"]
+    flags += ["-fsanitize=undefined", "-fsanitize-trap=undefined"]
     run_zig(["cc", "-target", host.zig_triple, *flags, *sources, "-lm", "-o", str(folder / "units")])
     return folder / "units"
 
