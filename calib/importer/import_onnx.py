@@ -23,6 +23,7 @@ from calib.importer.qoperator import OF_ONNX_RUNTIME, to_qdq
 from calib.importer.static_shapes import make_static
 from calib.importer.views import CHANNELS, COLUMNS, ROWS, View, channels_first, sizes, whole
 from calib.importer.walk import Value, Walk
+from repghost.data.images.bands import CHANNELS as IMAGE_CHANNELS
 from repghost.errors import UsageError
 from repghost.graph.operators import Classifier, Convolution, Graph, Operator, Pair
 from repghost.untrusted import read_bounded
@@ -90,7 +91,7 @@ def _set_size(model: onnx.ModelProto, size: Pair) -> None:
         dims = value.type.tensor_type.shape.dim
         if value.name in stored or len(dims) != 4:
             continue
-        last = dims[3].dim_value in (1, 3) and dims[1].dim_value < 1
+        last = dims[3].dim_value in IMAGE_CHANNELS and dims[1].dim_value < 1
         for dim, side in zip(dims[1:3] if last else dims[2:4], size, strict=True):
             if dim.dim_value < 1:
                 dim.dim_value = side
@@ -103,7 +104,7 @@ def _image(network: Network) -> View:
         raise UsageError(
             f"input {network.input!r} has shape {list(shape)}; one image, [1, C, H, W] or [1, H, W, C], is understood."
         )
-    if shape[3] in (1, 3) and shape[1] not in (1, 3):
+    if shape[3] in IMAGE_CHANNELS and shape[1] not in IMAGE_CHANNELS:
         return (), whole(ROWS, shape[1]), whole(COLUMNS, shape[2]), whole(CHANNELS, shape[3])
     return (), *(whole(dimension, shape[dimension + 1]) for dimension in range(3))
 

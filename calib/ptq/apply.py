@@ -91,7 +91,7 @@ def check_channels(graph: Graph, preprocess: Preprocess) -> None:
         raise UsageError(
             f"the network takes {graph.channels} colours, the pictures have {preprocess.channels}; give "
             f"{option('preprocess', 'FILE')} whose mean and std have as many numbers: three for RGB pictures, one for "
-            "grey ones."
+            "grey ones, and one more where pictures have another band."
         )
 
 

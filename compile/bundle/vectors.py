@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.reference import run
+from repghost.data.images.bands import CHANNELS, RGB
 from repghost.errors import IntegrityError, RepGhostError, UsageError
 from repghost.files import write_bytes_atomically
 
 USAGE = "python -m compile.bundle.vectors MODEL.qdq.onnx PREPROCESS.json PICTURES.npy VECTORS.bin"
 MAGIC = b"RGVEC\0\0\1"
 HEADER = struct.Struct("<8sIIIIfI")
-RGB = 3  # channels, which the header does not say
-CHANNELS = (RGB, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +43,13 @@ def pack_vectors(vectors: Vectors) -> bytes:
     """
     images, logits = vectors.images, vectors.logits
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in CHANNELS or not len(images):
-        raise UsageError(f"vectors need uint8 pictures [N, height, width, 3 or 1], not {images.dtype} {images.shape}.")
+        raise UsageError(f"vectors need uint8 pictures [N, height, width, 1 to 4], not {images.dtype} {images.shape}.")
     if logits.dtype != np.float32 or logits.ndim != 2 or len(logits) != len(images):
         raise UsageError(f"vectors need {len(images)} rows of float32 logits, not {logits.dtype} {logits.shape}.")
     if not np.isfinite(logits).all() or not 0 <= vectors.tolerance < np.inf:
         raise UsageError("vectors need finite logits and a tolerance of at least 0.")
     count, height, width, channels = images.shape
-    said = 0 if channels == RGB else channels
+    said = 0 if channels == RGB else channels  # as in files from before there were others
     header = HEADER.pack(MAGIC, count, height, width, logits.shape[1], vectors.tolerance, said)
     body = images.tobytes()
     return header + body + b"\0" * (-len(body) % 4) + logits.astype("<f4").tobytes()
@@ -67,7 +66,7 @@ def unpack_vectors(data: bytes) -> Vectors:
     _, count, height, width, classes, tolerance, said = HEADER.unpack_from(data)
     channels = said or RGB
     if channels not in CHANNELS:
-        raise IntegrityError(f"the vectors file has pictures of {channels} channels; 3 or 1 are understood.")
+        raise IntegrityError(f"the vectors file has pictures of {channels} channels; 1 to 4 are understood.")
     size = count * height * width * channels
     start = HEADER.size + size + -size % 4
     expected = start + 4 * count * classes

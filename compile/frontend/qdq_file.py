@@ -21,13 +21,13 @@ from compile.frontend.qdq_checks import check_broadcasts, check_quantization
 from compile.frontend.split_to_slices import SPLIT, split_into_slices
 from compile.frontend.uint8_to_int8 import tensors_of, to_signed
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
+from repghost.data.images.bands import CHANNELS
 from repghost.data.images.chosen_preprocess import resized
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
 from repghost.errors import IntegrityError, UsageError, option
 from repghost.sizes import MAX_SIDE, check_size, size_text
 from repghost.untrusted import parse_json
 
-CHANNELS = (3, 1)  # of an image
 MOST_OUTPUTS = 64
 TENSOR_TYPES = {
     TensorProto.FLOAT: "float32", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8", TensorProto.INT16: "int16"
@@ -183,7 +183,7 @@ def _static_shape(value: onnx.ValueInfoProto, source: str = "") -> tuple[int, ..
 
 
 def _only_input(graph: onnx.GraphProto) -> str:
-    """Return the image's tensor: float32 [1, 3, H, W], or [1, 1, H, W] of a grey one."""
+    """Return the image's tensor: float32 [1, channels, H, W], see repghost/data/images/bands.py."""
     stored = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in stored]
     if len(inputs) != 1:
@@ -198,8 +198,8 @@ def _only_input(graph: onnx.GraphProto) -> str:
         )
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in CHANNELS or max(shape[2:]) > MAX_SIDE:
         raise UsageError(
-            f"input {inputs[0].name!r} has shape {list(shape)}; one RGB picture [1, 3, H, W] or grey one [1, 1, H, W] "
-            f"of at most {MAX_SIDE} pixels a side is understood. Export with batch 1."
+            f"input {inputs[0].name!r} has shape {list(shape)}; one RGB picture [1, 3, H, W] or grey one [1, 1, H, W], "
+            f"or either with one band more, of at most {MAX_SIDE} pixels a side is understood. Export with batch 1."
         )
     return inputs[0].name
 
@@ -229,7 +229,8 @@ def _preprocess(metadata: dict[str, str], given: Preprocess | None, shape: tuple
     if PREPROCESS in metadata:
         given = Preprocess.from_dict(parse_json(metadata[PREPROCESS], f"metadata {PREPROCESS!r}"))
     if given is None:
-        usual = IMAGENET if shape[1] == len(IMAGENET.mean) else replace(IMAGENET, mean=(0.5,), std=(0.5,))
+        half = (0.5,) * shape[1]
+        usual = IMAGENET if shape[1] == IMAGENET.channels else replace(IMAGENET, mean=half, std=half)
         example = json.dumps(resized(usual, check_size("input", shape[2:])).to_dict())
         raise UsageError(
             f"the file does not say how pictures are prepared (metadata {PREPROCESS!r} is absent); give "

@@ -12,7 +12,7 @@ from compile.storage.kernel_store import KernelStore, user_store
 from compile.storage.stage_cache import key_digest, versions
 
 SOURCES = ("images/decode.c", "images/orientation.c")
-EXPORTED = ("decode", "malloc")
+EXPORTED = ("decode", "decode_bands", "malloc")
 # Without an entry and without imports: pixels are all it gives.
 FLAGS = (
     "-target", "wasm32-wasi", "-mexec-model=reactor", "-Os", "-g0", "-std=c11", "-ffunction-sections",

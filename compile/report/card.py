@@ -11,6 +11,7 @@ from compile.report.average_precision import precision_lines
 from compile.report.gives import gives_text
 from compile.report.run_page import accuracy_lines
 from compile.targets.forms import model_file
+from repghost.data.images.bands import WORDS
 from repghost.sizes import sides, sides_text
 
 PAPER = "https://arxiv.org/abs/2211.06088"
@@ -160,7 +161,7 @@ def input_lines(report: Mapping[str, Any], what: str, where: str) -> list[str]:
 
 
 def _colours(report: Mapping[str, Any]) -> str:
-    return "grey" if len(report["preprocess"]["mean"]) == 1 else "RGB"
+    return WORDS[len(report["preprocess"]["mean"])]
 
 
 def _resized(preprocess: Mapping[str, Any]) -> str:

@@ -52,7 +52,9 @@ enum rg_order {
   RG_BGR = 1,       /* blue, green, red */
   RG_NV12 = 2,      /* BT.601, luma from 16 to 235: what most cameras give */
   RG_NV12_FULL = 3, /* BT.601, all from 0 to 255, as in JPEG */
-  RG_NV12_BT709 = 4 /* BT.709, luma from 16 to 235: high-definition video */
+  RG_NV12_BT709 = 4, /* BT.709, luma from 16 to 235: high-definition video */
+  RG_GREY_AND_BAND = 5, /* grey and one more band: what a network of two channels takes, and no other */
+  RG_RGB_AND_BAND = 6   /* red, green, blue and one more band: of a network of four channels */
 };
 
 /* A picture of any size up to 89478485 pixels, upright. */
@@ -61,8 +63,8 @@ struct rg_picture {
   const uint8_t *chroma;   /* with NV12 the upper left corner of the other plane; otherwise ignored */
   int32_t width, height;   /* in pixels */
   int32_t order;           /* an enum rg_order */
-  ptrdiff_t stride;        /* bytes from one row to the next, at least 3 * width or, with NV12, width; below 0 when the
-                            * picture stands on its head in memory */
+  ptrdiff_t stride;        /* bytes from one row to the next, at least 3 * width or, with NV12, width, or the
+                            * bands * width; below 0 when the picture stands on its head in memory */
   ptrdiff_t chroma_stride; /* with NV12 the same of the other plane, at least width rounded up to even */
 };
 
@@ -81,7 +83,8 @@ size_t rg_workspace_bytes(void);
 size_t rg_prepare_bytes(const struct rg_picture *picture);
 
 /* Makes the picture that rg_infer takes: it is resized and its centre cropped, to the byte as in training; for a network
- * of one channel it becomes grey before, the luma of BT.601.
+ * of one channel it becomes grey before, the luma of BT.601. A network of two or four channels takes pictures that have
+ * so many bands, and refuses others.
  *   rgb        uint8 [height][width][channels], written; sizes as in rg_info
  *   scratch    rg_prepare_bytes(picture) bytes, 64-byte aligned
  * Returns RG_DONE or another rg_status. */
@@ -89,7 +92,7 @@ int rg_prepare(const struct rg_picture *picture, uint8_t *rgb, void *scratch);
 
 /* One inference.
  *   rgb        uint8 [height][width][channels], the cropped picture, sizes as in rg_info: three channels, red first, or
- *              one, grey
+ *              one, grey, or either with one band more
  *   logits     float [classes], written; of several results the numbers of all
  *   workspace  rg_workspace_bytes() bytes, 64-byte aligned; its content does not matter before or after
  * Returns RG_DONE or another rg_status. */

@@ -233,6 +233,7 @@ static int watch_folder(const struct options *o, const struct model *model) {
 }
 
 static int read_camera(const struct options *o, const struct model *model) {
+  if (keeps_bands(model)) stop(EXIT_USAGE, "a camera gives RGB, and the network takes pictures of %d bands", model->channels);
   struct classifier classifier = new_classifier(model, "camera", o->bundle, o->top, o->max_pixels);
   watch_camera(&classifier, &(struct camera_wish){o->source, o->width, o->height, o->interval_ms, o->most});
   return EXIT_DONE;

@@ -9,6 +9,7 @@ from calib.importer.names import is_named
 from calib.settings.config import QuantConfig
 from compile.subject.from_library import random_library_subject
 from compile.subject.noise import noise_images
+from repghost.data.images.bands import RGB
 from repghost.evaluation.classes import numbered_labels
 
 TRIAL_IMAGES = 2
@@ -39,7 +40,7 @@ def quantized_on_noise(network: str, preprocess_file: Path | None, say: Callable
         opened = open_network(NetworkSource(network, preprocess=preprocess_file))
         name, graph, preprocess, notes = opened.name, opened.graph, opened.preprocess, opened.notes
         images, labels = (
-            noise_images(TRIAL_IMAGES, preprocess.size, 0)[..., : preprocess.channels],
+            noise_images(TRIAL_IMAGES, preprocess.size, 0, max(RGB, preprocess.channels))[..., : preprocess.channels],
             numbered_labels(opened.classes),
         )
     for note in notes:

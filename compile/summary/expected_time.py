@@ -18,7 +18,7 @@ from compile.subject.images import choose_calibration, open_test
 from compile.subject.request import Request
 from compile.subject.subject import RANDOM, TIMM
 from repghost import bundled
-from repghost.data import ImageError, ImageSet
+from repghost.data import ImageError, ImageSet, image_of
 from repghost.data.images.chosen_preprocess import resized
 from repghost.data.images.preprocess import IMAGENET, Preprocess
 from repghost.errors import RepGhostError
@@ -97,7 +97,7 @@ def _prepared(dataset: ImageSet, preprocess: Preprocess) -> tuple[NDArray[np.uin
     started = time.monotonic()
     for place in np.unique(np.linspace(0, len(dataset) - 1, TIMED).astype(int)).tolist():
         try:
-            found.append(preprocess.apply(dataset[place][0]))
+            found.append(preprocess.apply(image_of(dataset, place, preprocess.channels)))
         except ImageError:
             continue
     if not found:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from repghost.api.shown.html import page, table
-from repghost.data import ImageSet, MissingSplitError, left_out, notes_on
+from repghost.data import ImageSet, MissingSplitError, image_of, left_out, notes_on
 from repghost.data import open_dataset as open_split
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
@@ -129,6 +129,9 @@ class _Chosen:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         return self.of[int(self.indices[index])]
+
+    def image(self, index: int, channels: int) -> Image.Image:
+        return image_of(self.of, int(self.indices[index]), channels)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name in ("of", "indices", "starts"):  # shards are not cut where these images are

@@ -9,13 +9,14 @@ from repghost.data.base import (
     MissingSplitError,
     Prepared,
     UnlabelledSplitError,
+    image_of,
     left_out,
     notes_on,
     prepare,
     prepare_in_parts,
     refuse_empty,
 )
-from repghost.data.images.decode import ImageError, decode_image, read_image, to_rgb
+from repghost.data.images.decode import ImageError, decode_image, read_image, to_channels, to_rgb
 from repghost.data.open_by_format import open_dataset
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Prepared",
     "UnlabelledSplitError",
     "decode_image",
+    "image_of",
     "left_out",
     "notes_on",
     "open_dataset",
@@ -32,5 +34,6 @@ __all__ = [
     "prepare_in_parts",
     "read_image",
     "refuse_empty",
+    "to_channels",
     "to_rgb",
 ]

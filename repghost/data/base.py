@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from repghost.data.images.bands import keeps_bands
 from repghost.data.images.decode import ImageError
 from repghost.errors import UsageError
 
@@ -31,7 +32,11 @@ class UnlabelledSplitError(UsageError):
 
 
 class ImageSet(Protocol):
-    """A sequence of (image, label) with a name for each image; labels index `classes`."""
+    """A sequence of (image, label) with a name for each image; labels index `classes`.
+
+    A set of images that may have other bands than RGB has `image(index, channels)`, too: the image alone, as a network
+    of so many channels takes it.
+    """
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -56,11 +61,29 @@ class ImageSet(Protocol):
         ...
 
 
+def image_of(dataset: ImageSet, index: int, channels: int) -> Image.Image:
+    """Return an image of a set as a network of so many channels takes it, or as RGB, of which grey is made.
+
+    Raises:
+        ImageError: when it cannot be decoded, or has other bands.
+        UsageError: when the set has RGB images alone.
+    """
+    if not keeps_bands(channels):
+        return dataset[index][0]
+    read: Callable[[int, int], Image.Image] | None = getattr(dataset, "image", None)
+    if read is None:
+        raise UsageError(
+            f"a set of type {type(dataset).__name__} has RGB pictures, and the network takes {channels} channels; give "
+            "a folder of pictures."
+        )
+    return read(index, channels)
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Images as the network is given them, and the ones that could not be decoded."""
 
-    images: NDArray[np.uint8]  # [N, height, width, channels], RGB or grey
+    images: NDArray[np.uint8]  # [N, height, width, channels]
     labels: NDArray[np.int64]  # [N]
     indices: NDArray[np.int64]  # [N], the place of each image in its set
     broken: tuple[str, ...]  # one message for each image that is missing above, beginning with its name
@@ -166,7 +189,7 @@ def _prepare(
     broken: list[str] = []
     for index in progress(wanted.tolist()):
         try:
-            images[len(good)] = preprocess.apply(dataset[index][0])
+            images[len(good)] = preprocess.apply(image_of(dataset, index, preprocess.channels))
         except ImageError as error:
             message = str(error)
             broken.append(message if dataset.name(index) in message else f"{dataset.name(index)}: {message}")

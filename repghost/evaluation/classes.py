@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data import ImageSet, left_out, notes_on
+from repghost.data import ImageSet, image_of, left_out, notes_on
 from repghost.data.names.class_names import (
     CHARACTERS,
     CLASSES_FILE,
@@ -70,6 +70,10 @@ class MatchedSet:
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         """Return the image (RGB) and the place of its class among the logits."""
         return self.dataset[index][0], int(self.labels[index])
+
+    def image(self, index: int, channels: int) -> Image.Image:
+        """Return the image as a network of so many channels takes it."""
+        return image_of(self.dataset, index, channels)
 
     def name(self, index: int) -> str:
         """Return what messages call the image."""

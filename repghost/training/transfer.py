@@ -11,11 +11,16 @@ from torch import Tensor, nn
 
 from repghost.bundled import NAME
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
+from repghost.data.images.bands import GREY, GREY_AND_ONE, RGB
 from repghost.errors import RepGhostError, UsageError, option
 from repghost.evaluation.classes import match_names
 from repghost.network.model import RepGhostNet
 
 STEM = "conv_stem.weight"
+_SAID = {
+    GREY: "the weights of its first layer for red, green and blue are added up for {} channel",
+    GREY_AND_ONE: "the weights of its first layer for red, green and blue are repeated for {} channels, and rescaled",
+}
 HEAD = ("classifier.weight", "classifier.bias")
 
 
@@ -65,7 +70,7 @@ def read_start(source: str | Path, width: float, channels: int = 3) -> Start:
     Args:
         source: a path, or "timm".
         width: of the network they go into; another one is refused.
-        channels: of its images; for grey ones, the weights of the three colours are added up, as timm does.
+        channels: of its images; other ones than RGB get a stem made of the one for RGB, as in timm, and a note says it.
 
     Raises:
         UsageError: when the file is no checkpoint, of another width, or not in train form.
@@ -84,15 +89,30 @@ def read_start(source: str | Path, width: float, channels: int = 3) -> Start:
             f"{source}: a network in {checkpoint.spec.form} form with branches {checkpoint.spec.branches!r} cannot be "
             "trained further; give the checkpoint that the training wrote."
         )
-    tensors = dict(checkpoint.state_dict)
-    if (checkpoint.spec.in_chans, channels) == (3, 1):
-        tensors[STEM] = tensors[STEM].sum(1, keepdim=True)
-    elif checkpoint.spec.in_chans != channels:
+    tensors, notes = dict(checkpoint.state_dict), checkpoint.notes
+    if checkpoint.spec.in_chans != channels:
+        tensors[STEM] = _stem_for(tensors[STEM], channels, source)
+        notes = (*notes, f"{source}: {_SAID[min(channels, 2)]}".format(channels))
+    return Start(str(source), tensors, checkpoint.spec.num_classes, checkpoint.labels, notes)
+
+
+def _stem_for(stem: Tensor, channels: int, source: str | Path) -> Tensor:
+    """Return the weights of a stem for RGB [N, 3, H, W] as those for other channels, by timm's rule.
+
+    Source: timm.models._manipulate.adapt_input_conv.
+
+    Raises:
+        UsageError: for weights that are not for RGB.
+    """
+    if stem.shape[1] != RGB:
         raise UsageError(
-            f"{source}: takes {checkpoint.spec.in_chans} colour channels, the network {channels}; give "
-            f"{option('in_chans', checkpoint.spec.in_chans)}."
+            f"{source}: takes {stem.shape[1]} colour channels, the network {channels}; give "
+            f"{option('in_chans', stem.shape[1])}. Only weights for {RGB} are made into others."
         )
-    return Start(str(source), tensors, checkpoint.spec.num_classes, checkpoint.labels, checkpoint.notes)
+    if channels == GREY:
+        return stem.sum(1, keepdim=True)
+    repeated: Tensor = stem.repeat(1, -(-channels // RGB), 1, 1)[:, :channels] * (RGB / channels)
+    return repeated
 
 
 def freeze(model: RepGhostNet, what: str) -> None:

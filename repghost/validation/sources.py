@@ -78,7 +78,7 @@ def _refuse_other_colours(source: str | Path, checkpoint: Checkpoint, preprocess
         raise UsageError(
             f"{source} takes {colours} colours, the pictures have {preprocess.channels}; give "
             f"{option('preprocess', 'FILE')} whose mean and std have as many numbers: three for RGB pictures, one for "
-            "grey ones."
+            "grey ones, and one more where pictures have another band."
         )
 
 

@@ -125,7 +125,7 @@ def parse_manifest(text: bytes) -> dict[str, Any]:
     for name, entry in files.items():
         _check_entry(name, entry)
     sides = [image.get("height"), image.get("width")]
-    if not all(_is_whole(side, 1, MOST_SIDE) for side in sides) or image.get("channels") not in (1, 3):
+    if not all(_is_whole(side, 1, MOST_SIDE) for side in sides) or image.get("channels") not in (1, 2, 3, 4):
         raise IntegrityError(f"{MANIFEST}: input is out of range.")
     most = MOST_CLASSES if manifest["version"] == VERSION else MOST_NUMBERS
     if not _is_whole(manifest.get("classes"), 1, most):

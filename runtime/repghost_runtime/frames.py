@@ -12,6 +12,7 @@ from repghost_runtime.library import Picture
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+BANDS = {2: (5, ("LA",)), 4: (6, ("RGBA", "RGBX"))}  # enum rg_order and modes of PIL, of networks of 2 or 4 channels
 ORDERS = {"rgb": 0, "bgr": 1, "nv12": 2, "nv12-full": 3, "nv12-bt709": 4}  # enum rg_order
 ACCEPTED = (
     "an array of uint8: (height, width, 3) in the order 'rgb' or 'bgr', (height, width) of grey, or with 'nv12', "
@@ -20,18 +21,25 @@ ACCEPTED = (
 ORIENTATION = 274  # the tag of EXIF
 
 
-def to_picture(image: Any, order: str) -> tuple[Picture, list[NDArray[np.uint8]]]:
+def to_picture(image: Any, order: str, channels: int = 3) -> tuple[Picture, list[NDArray[np.uint8]]]:
     """Return the description of an image, and the arrays that hold its pixels and must outlive it.
 
     Args:
-        image: see `ACCEPTED`; a PIL image in RGB or L, upright, counts as an array.
+        image: see `ACCEPTED`; a PIL image in RGB or L, upright, counts as an array. Of a network of 2 or 4 channels an
+            array (height, width, channels), or a PIL image in LA or RGBA.
         order: how its bytes lie in memory.
+        channels: of the network.
 
     Raises:
         UsageError: for anything else.
     """
     if order not in ORDERS:
         raise UsageError(f"there is no order {order!r}; known are {', '.join(ORDERS)}.")
+    if channels in BANDS:
+        number, modes = BANDS[channels]
+        pixels = _rows(_banded(_array(image, modes), channels, order))
+        height, width = pixels.shape[:2]
+        return Picture(pixels.ctypes.data, None, width, height, number, _stride(pixels), 0), [pixels]
     if order in ("rgb", "bgr"):
         pixels = _rows(_coloured(_array(image)))
         height, width = pixels.shape[:2]
@@ -44,11 +52,17 @@ def to_picture(image: Any, order: str) -> tuple[Picture, list[NDArray[np.uint8]]
     return picture, [luma, chroma]
 
 
-def _array(image: Any) -> NDArray[np.uint8]:
+def bytes_of_pixel(channels: int) -> int:
+    """Return how many bytes a pixel of an image for a network of so many channels has."""
+    return channels if channels in BANDS else 3
+
+
+def _array(image: Any, modes: tuple[str, ...] = ("RGB", "L")) -> NDArray[np.uint8]:
     """Return an array of uint8, or refuse what has no bytes."""
     mode = getattr(image, "mode", None) if hasattr(image, "getexif") else None  # of PIL
-    if mode is not None and mode not in ("RGB", "L"):
-        raise UsageError(f"the PIL image has the mode {mode!r}; give image.convert('RGB').")
+    if mode is not None and mode not in modes:
+        what = "give image.convert('RGB')" if "RGB" in modes else f"the network takes images of mode {modes[0]}"
+        raise UsageError(f"the PIL image has the mode {mode!r}; {what}.")
     if mode is not None and image.getexif().get(ORIENTATION, 1) != 1:
         raise UsageError("the PIL image is not upright; give PIL.ImageOps.exif_transpose(image).")
     if not (hasattr(image, "__array_interface__") or hasattr(image, "__array__")):
@@ -69,6 +83,16 @@ def _coloured(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if array.ndim != 3 or array.shape[2] != 3 or not array.size:
         raise UsageError(
             f"an image is {ACCEPTED}; not of shape {array.shape}. Transparent pixels have to be laid over a colour."
+        )
+    return array
+
+
+def _banded(array: NDArray[np.uint8], channels: int, order: str) -> NDArray[np.uint8]:
+    """Return rows of pixels with as many bands as the network has channels."""
+    if order != "rgb" or array.ndim != 3 or array.shape[2] != channels or not array.size:
+        raise UsageError(
+            f"the network takes images of {channels} bands, uint8 (height, width, {channels}) in the order 'rgb'; not "
+            f"{array.shape} in the order {order!r}."
         )
     return array
 

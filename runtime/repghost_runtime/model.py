@@ -93,7 +93,8 @@ class Model:
 
         Args:
             image: uint8 [height, width, 3] or [height, width] of any size; a frame of a camera in NV12 is
-                [height * 3 / 2, width] or a pair of planes. Rows may be apart, and upside down.
+                [height * 3 / 2, width] or a pair of planes. Rows may be apart, and upside down. A network of 2 or 4
+                channels takes uint8 [height, width, channels].
             order: "rgb", "bgr" (OpenCV), "nv12" (BT.601, 16 to 235), "nv12-full" (0 to 255) or "nv12-bt709".
 
         Raises:
@@ -140,7 +141,7 @@ class Model:
 
     def prepare(self, image: Any, order: str = "rgb") -> NDArray[np.uint8]:
         """Return the network's input, uint8 [height, width, channels]; arguments and errors as `__call__`."""
-        picture, _pixels = to_picture(image, order)
+        picture, _pixels = to_picture(image, order, self.shape[2])
         needed = self._library.prepare_bytes(picture)
         made: NDArray[np.uint8] = np.empty(self.shape, np.uint8)
         status = self._library.prepare(picture, made.ctypes.data, self._aligned("scratch", needed))

@@ -30,7 +30,7 @@ import numpy as np
 
 from repghost_runtime.errors import RepGhostError, UsageError
 from repghost_runtime.find_boxes import find_boxes
-from repghost_runtime.frames import ORDERS
+from repghost_runtime.frames import ORDERS, bytes_of_pixel
 from repghost_runtime.model import Model, Prediction
 
 LINE_LIMIT = 4096  # bytes of the line that begins a message
@@ -120,7 +120,7 @@ class Server:
         try:
             line = reader.line(self.idle_limit_s, self.message_limit_s)
             asked = _parse(line, self.max_pixels)
-            body = reader.exactly(_frame_bytes(asked))
+            body = reader.exactly(_frame_bytes(asked, self.model.shape[2]))
         except UsageError as error:
             _try_send(reader.connection, {"error": str(error)})
             raise _Closed from error
@@ -190,14 +190,18 @@ def _parse(line: bytes, max_pixels: int) -> dict[str, Any]:
     return asked
 
 
-def _frame_bytes(asked: dict[str, Any]) -> int:
+def _frame_bytes(asked: dict[str, Any], channels: int) -> int:
     pixels = int(asked["width"] * asked["height"])
-    return pixels * 3 if asked["order"] in ("rgb", "bgr") else pixels * 3 // 2
+    return pixels * bytes_of_pixel(channels) if asked["order"] in ("rgb", "bgr") else pixels * 3 // 2
 
 
 def _infer(model: Model, asked: dict[str, Any], body: bytearray) -> dict[str, Any]:
     height, width = asked["height"], asked["width"]
-    shape = (height, width, 3) if asked["order"] in ("rgb", "bgr") else (height * 3 // 2, width)
+    shape = (
+        (height, width, bytes_of_pixel(model.shape[2]))
+        if asked["order"] in ("rgb", "bgr")
+        else (height * 3 // 2, width)
+    )
     frame = np.frombuffer(body, np.uint8).reshape(shape)
     begun = time.perf_counter()
     prepared = model.prepare(frame, asked["order"])

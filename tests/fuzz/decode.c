@@ -4,17 +4,21 @@
 
 enum { MOST = 1 << 16 };
 
-static void decode_once(const uint8_t *data, size_t size) {
+static void decode_once(const uint8_t *data, size_t size, int32_t bands) {
   struct pixels pixels = {0, 0, NULL};
-  const char *problem = decode(data, size, MOST, &pixels);
+  const char *problem = bands == RGB_BANDS ? decode(data, size, MOST, &pixels) : decode_bands(data, size, MOST, bands, &pixels);
   if (problem && pixels.rgb) abort();
   if (problem) return;
   unsigned sum = 0;
-  size_t bytes = (size_t)pixels.width * (size_t)pixels.height * 3;
-  if (bytes < 3 || bytes > MOST * 3) abort();
+  size_t bytes = (size_t)pixels.width * (size_t)pixels.height * (size_t)bands;
+  if (bytes < (size_t)bands || bytes > MOST * (size_t)bands) abort();
   for (size_t i = 0; i < bytes; i++) sum += pixels.rgb[i];
   if (sum > bytes * 255) abort();
   free(pixels.rgb);
+}
+
+static void decode_all(const uint8_t *data, size_t size) {
+  for (int32_t bands = 2; bands <= 4; bands++) decode_once(data, size, bands);
 }
 
 static void reseal(uint8_t *data, size_t size) {
@@ -33,13 +37,13 @@ static void reseal(uint8_t *data, size_t size) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!is_encoded(data, size)) return 0;
-  decode_once(data, size);
+  decode_all(data, size);
   if (is_jpeg(data, size)) return 0;
   uint8_t *copy = malloc(size);
   if (!copy) abort();
   memcpy(copy, data, size);
   reseal(copy, size);
-  decode_once(copy, size);
+  decode_all(copy, size);
   free(copy);
   return 0;
 }

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (way < UPRIGHT || way > LAST) abort();
   for (size_t i = 0; i < sizeof picture; i++) before += picture[i] = size ? data[i % size] : 0;
   memset(turned, 0, sizeof turned);
-  turn(way, picture, 3, 5, turned);
+  turn(way, picture, 3, 5, 3, turned);
   for (size_t i = 0; i < sizeof turned; i++) after += turned[i];
   if (before != after) abort();
   return 0;

@@ -13,6 +13,7 @@ from PIL import Image
 from compile.bundle.host_model import load
 from repghost.data import read_image
 from repghost_runtime import Model, UnsupportedError, UsageError
+from repghost_runtime.frames import to_picture
 from tests.support.classify import classify, scores, written
 from tests.support.fake_bundle import LABELS
 from tests.support.fake_network import CLASSES, HEIGHT, WIDTH, expected_logits, random_images
@@ -152,3 +153,17 @@ def test_an_instruction_set_by_name(host_bundle: Path) -> None:
 def test_a_bundle_for_another_machine_is_named(arm64_bundle: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"is for 'arm64': 64-bit ARM, 64 bits. This Python is for"):
         Model(arm64_bundle)
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(2, "LA"), (4, "RGBA")])
+def test_a_network_of_other_bands_takes_images_that_have_them(channels: int, mode: str) -> None:
+    pixels = np.arange(5 * 7 * channels, dtype=np.uint8).reshape(5, 7, channels)
+    for image in (pixels, Image.fromarray(pixels)):
+        picture, held = to_picture(image, "rgb", channels)
+        assert (picture.width, picture.height, picture.order, picture.stride) == (7, 5, channels // 2 + 4, 7 * channels)
+        assert np.array_equal(held[0], pixels)
+    for other, words in ((pixels[..., :1], "of . bands"), (Image.new("RGB", (3, 3)), f"images of mode {mode}")):
+        with pytest.raises(UsageError, match=words):
+            to_picture(other, "rgb", channels)
+    with pytest.raises(UsageError, match="in the order 'bgr'"):
+        to_picture(pixels, "bgr", channels)

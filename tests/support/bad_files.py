@@ -229,7 +229,7 @@ BAD_FILES: list[tuple[str, Edit, str]] = [
     ("subgraph", subgraph, "subgraph"),
     ("dynamic size", input_shape(1, 3, "height", 16), "every size must be fixed"),
     ("batch of 2", input_shape(2, 3, 16, 16), "batch 1"),
-    ("two channels", input_shape(1, 2, 16, 16), "one RGB picture .1, 3, H, W. or grey one .1, 1, H, W."),
+    ("five channels", input_shape(1, 5, 16, 16), "one RGB picture .1, 3, H, W. or grey one .1, 1, H, W."),
     ("too large", input_shape(1, 3, 16, 4097), "at most 4096 pixels a side"),
     ("another size", input_shape(1, 3, 16, 24), r"makes pictures of 16 px, the network reads .16, 24."),
     ("no picture", input_shape(1, 3), "one RGB picture"),

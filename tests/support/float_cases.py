@@ -19,13 +19,15 @@ from compile.ir.float_program import (
     FloatPool,
     FloatTensor,
 )
+from repghost.data.images.chosen_preprocess import with_values
 from repghost.data.images.preprocess import Preprocess
 from repghost.graph.operators import RELU, UNBOUNDED, Clamp
 from tests.support.float_harness import FloatCase
 from tests.support.kernel_cases import covered, covering, pair
 
 CLAMPS: tuple[Clamp, ...] = (UNBOUNDED, RELU, (-3.0, 6.0))
-ODD_TABLE = np.arange(3 * 256, dtype=np.float32).reshape(3, 256) ** 2 % 97  # no line
+FOUR_CHANNELS = with_values(Preprocess(size=32, resize=32), {"in_chans": 4})
+ODD_TABLE = np.arange(4 * 256, dtype=np.float32).reshape(4, 256) ** 2 % 97  # no line
 
 
 def small(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
@@ -147,9 +149,9 @@ def small_cases(element: str) -> list[FloatCase]:
         gate = FloatGate("y", x, one, FloatTensor("y", height, width, channels, element))
         tensors = {**tensors, "g": rng.integers(-4, 5, (1, 1, 1, channels)).astype(np.float32)}
         cases.append(FloatCase(f"gate {row}", gate, tensors, halo=seed % 3, tolerance=2 * near))
-    for width, channels in product((1, 5, 8, 11, 32), (3, 1)):
+    for width, channels in product((1, 5, 8, 11, 32), (3, 1, 2, 4)):
         image = np.random.default_rng(width).integers(0, 256, (1, 3, width, channels)).astype(np.uint8)
-        for name, tables in (("line", Preprocess(size=32, resize=32).table()), ("odd table", ODD_TABLE)):
+        for name, tables in (("line", FOUR_CHANNELS.table()), ("odd table", ODD_TABLE)):
             y, table = FloatTensor("y", 3, width, channels, element), tables[:channels]
             near = 2e-3 if element == "float16" else 1e-6
             operator = FloatInput("y", y, table.astype(np.float32))

@@ -205,8 +205,12 @@ def elementwise_cases() -> list[Case]:
     sizes = ((1, 1), (2, 15), (3, 16), (2, 17), (1, 31), (2, 32), (5, 33), (4, 48), (1, 67))
     cases += [_table_case(height, width, seed) for seed, (height, width) in enumerate(sizes)]
     cases += [_table_case(height, width, seed, lines=True) for seed, (height, width) in enumerate(sizes)]
-    grey = ((seed, *size, lines) for seed, size in enumerate(sizes) for lines in (False, True))
-    cases += [_table_case(height, width, seed, lines, channels=1) for seed, height, width, lines in grey]
+    others = ((seed, *size, lines) for seed, size in enumerate(sizes) for lines in (False, True))
+    cases += [
+        _table_case(height, width, seed, lines, channels)
+        for seed, height, width, lines in others
+        for channels in (1, 2, 4)
+    ]
     return cases
 
 

@@ -15,7 +15,7 @@ from compile.link.zig import run_zig
 from compile.targets.table import Target
 from repghost.data.images.preprocess import Preprocess
 
-RGB, BGR, NV12, NV12_FULL, NV12_BT709 = range(5)
+RGB, BGR, NV12, NV12_FULL, NV12_BT709, GREY_AND_BAND, RGB_AND_BAND = range(7)
 GUARD = 0xA5
 
 

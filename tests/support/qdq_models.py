@@ -101,8 +101,8 @@ class Model:
 
 
 def preprocess(size: Size = SIZE, channels: int = 3) -> Preprocess:
-    grey = {"mean": (0.45,), "std": (0.22,)} if channels == 1 else {}
-    return Preprocess(size, size, "bilinear", **grey)
+    values = {} if channels == 3 else {"mean": (0.45,) * channels, "std": (0.22,) * channels}
+    return Preprocess(size, size, "bilinear", **values)
 
 
 def mini_net(

@@ -69,6 +69,8 @@ def _write_settings(inputs: PeerInputs, model: Path) -> Path:
     folder.mkdir(exist_ok=True)
     images = inputs.load_images()
     count, height, width, channels = images.shape
+    if channels not in (1, 3):
+        raise ValueError(f"its quantizer reads pictures of 1 or 3 channels, not of {channels}")
     mark, form = ("P6", "RGB") if channels == 3 else ("P5", "GRAY")
     for index, image in enumerate(images):
         (folder / f"{index}.ppm").write_bytes(f"{mark}\n{width} {height}\n255\n".encode() + image.tobytes())

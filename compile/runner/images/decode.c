@@ -41,6 +41,8 @@ const char *too_large(uint64_t width, uint64_t height, int32_t most) {
   return text;
 }
 
+enum { RGB_BANDS = 3 };
+
 /* How the pixels are decoded before they become RGB. */
 enum depth { OPAQUE = 3, TRANSPARENT = 4, SIXTEEN_BITS = 8 }; /* bytes of a pixel */
 
@@ -84,6 +86,18 @@ static void to_rgb(uint8_t *pixels, size_t count, enum depth depth) {
   }
 }
 
+/* Makes `count` pixels of blue, green, red and alpha the stored bands where they lie: no pixel becomes longer. */
+static void to_bands(uint8_t *pixels, size_t count, int32_t bands) {
+  uint8_t *out = pixels;
+  for (const uint8_t *at = pixels; count > 0; count--, at += TRANSPARENT, out += bands) {
+    uint8_t red = at[2], green = at[1], blue = at[0], other = at[3];
+    out[0] = red;
+    if (bands == 2) out[1] = other;
+    else
+      out[1] = green, out[2] = blue, out[3] = other;
+  }
+}
+
 /* What Wuffs says, without the mark and the name of the module it begins with. */
 static const char *why(wuffs_base__status status) {
   const char *colon = strstr(status.repr, ": ");
@@ -91,7 +105,8 @@ static const char *why(wuffs_base__status status) {
 }
 
 static const char *decode_pixels(wuffs_base__image_decoder *decoder, wuffs_base__io_buffer *source,
-                                 wuffs_base__image_config *config, enum depth depth, struct pixels *pixels) {
+                                 wuffs_base__image_config *config, int32_t bands, enum depth depth,
+                                 struct pixels *pixels) {
   wuffs_base__pixel_buffer buffer;
   size_t count = (size_t)pixels->width * (size_t)pixels->height;
   uint64_t work_bytes = wuffs_base__image_decoder__workbuf_len(decoder).max_incl;
@@ -113,13 +128,15 @@ static const char *decode_pixels(wuffs_base__image_decoder *decoder, wuffs_base_
     free(memory);
     return problem;
   }
-  if (depth != OPAQUE) to_rgb(memory, count, depth);
+  if (bands != RGB_BANDS) to_bands(memory, count, bands);
+  else if (depth != OPAQUE)
+    to_rgb(memory, count, depth);
   pixels->rgb = memory;
   return NULL;
 }
 
 static const char *decode_with(wuffs_base__image_decoder *decoder, const uint8_t *data, size_t size, int32_t most,
-                               struct pixels *pixels) {
+                               int32_t bands, struct pixels *pixels) {
   wuffs_base__io_buffer source = wuffs_base__ptr_u8__reader((uint8_t *)data, size, true);
   wuffs_base__image_config config = {0};
   wuffs_base__status status = wuffs_base__image_decoder__decode_image_config(decoder, &config, &source);
@@ -130,28 +147,45 @@ static const char *decode_with(wuffs_base__image_decoder *decoder, const uint8_t
   const char *problem = too_large(width, height, most);
   if (problem) return problem;
   pixels->width = (int32_t)width, pixels->height = (int32_t)height;
-  return decode_pixels(decoder, &source, &config, depth_of(data, size, &config), pixels);
+  return decode_pixels(decoder, &source, &config, bands, bands == RGB_BANDS ? depth_of(data, size, &config) : TRANSPARENT, pixels);
 }
 
-static const char *upright(int way, struct pixels *pixels) {
-  uint8_t *turned = malloc((size_t)pixels->width * (size_t)pixels->height * 3);
+static const char *upright(int way, int32_t bands, struct pixels *pixels) {
+  uint8_t *turned = malloc((size_t)pixels->width * (size_t)pixels->height * (size_t)bands);
   if (!turned) {
     free(pixels->rgb);
     return no_memory;
   }
-  turn(way, pixels->rgb, pixels->width, pixels->height, turned);
+  turn(way, pixels->rgb, pixels->width, pixels->height, bands, turned);
   free(pixels->rgb);
   *pixels = way < 5 ? (struct pixels){pixels->width, pixels->height, turned}
                     : (struct pixels){pixels->height, pixels->width, turned};
   return NULL;
 }
 
-const char *decode(const uint8_t *data, size_t size, int32_t most, struct pixels *pixels) {
+/* The bands that a PNG file stores; 0 of one with another colour type, and of a JPEG file. */
+static int32_t stored_bands(const uint8_t *data, size_t size) {
+  if (size <= 25 || data[0] != png_magic[0]) return 0;
+  return data[25] == 4 ? 2 : data[25] == 6 ? 4 : 0; /* IHDR: colour type */
+}
+
+static const char *decode_into(const uint8_t *data, size_t size, int32_t most, int32_t bands, struct pixels *pixels) {
   wuffs_base__image_decoder *decoder = is_jpeg(data, size) ? wuffs_jpeg__decoder__alloc_as__wuffs_base__image_decoder()
                                                            : wuffs_png__decoder__alloc_as__wuffs_base__image_decoder();
   if (!decoder) return no_memory;
-  const char *problem = decode_with(decoder, data, size, most, pixels);
+  const char *problem = decode_with(decoder, data, size, most, bands, pixels);
   free(decoder);
   int way = problem ? 1 : orientation(data, size);
-  return way == 1 ? problem : upright(way, pixels);
+  return way == 1 ? problem : upright(way, bands, pixels);
+}
+
+const char *decode(const uint8_t *data, size_t size, int32_t most, struct pixels *pixels) {
+  return decode_into(data, size, most, RGB_BANDS, pixels);
+}
+
+const char *decode_bands(const uint8_t *data, size_t size, int32_t most, int32_t bands, struct pixels *pixels) {
+  if (stored_bands(data, size) != bands)
+    return bands == 4 ? "the network takes pictures of 4 bands, and it has others; save it as PNG with RGB and alpha"
+                      : "the network takes pictures of 2 bands, and it has others; save it as PNG with grey and alpha";
+  return decode_into(data, size, most, bands, pixels);
 }

@@ -7,7 +7,7 @@
 
 struct pixels {
   int32_t width, height;
-  uint8_t *rgb; /* [height][width][3], from malloc */
+  uint8_t *rgb; /* [height][width][3], or as many bands as were asked for, from malloc */
 };
 
 /* Pixels of one picture: what a caller can allow, as in repghost/data/images/decode.py, and what is allowed without a word.
@@ -23,5 +23,9 @@ int is_encoded(const uint8_t *data, size_t size);
 /* Decodes a file that `is_encoded`, of at most `most` pixels. Returns null, or why not; nothing is allocated then.
  * A transparent picture is laid over white, and what the EXIF tag of orientation says is done. */
 const char *decode(const uint8_t *data, size_t size, int32_t most, struct pixels *pixels);
+
+/* Decodes the bands of a PNG file as it stores them, into [height][width][bands]: 2, grey and alpha, or 4, RGB and alpha.
+ * A file with other bands is refused. */
+const char *decode_bands(const uint8_t *data, size_t size, int32_t most, int32_t bands, struct pixels *pixels);
 
 #endif

@@ -80,17 +80,26 @@ const char *prepare_picture(const struct model *model, const struct rg_picture *
 static const char *prepare(const struct model *model, const struct pixels *pixels, uint8_t *rgb) {
   struct rg_picture picture = {
       .pixels = pixels->rgb, .width = pixels->width, .height = pixels->height, .order = RG_RGB};
-  picture.stride = (ptrdiff_t)pixels->width * 3;
+  if (keeps_bands(model)) picture.order = model->channels == 2 ? RG_GREY_AND_BAND : RG_RGB_AND_BAND;
+  picture.stride = (ptrdiff_t)pixels->width * pixel_bytes(model);
   return prepare_picture(model, &picture, rgb);
 }
 
 /* Takes the bytes of a picture that is prepared already: of one channel, each pixel becomes three equal bytes. */
 static const char *take_prepared(const struct model *model, const uint8_t *rgb, struct pixels *pixels) {
-  size_t count = (size_t)model->width * (size_t)model->height;
-  *pixels = (struct pixels){model->width, model->height, malloc(count * 3)};
+  size_t bytes = (size_t)model->width * (size_t)model->height * (size_t)pixel_bytes(model);
+  *pixels = (struct pixels){model->width, model->height, malloc(bytes)};
   if (!pixels->rgb) return "there is not enough memory to read it";
-  for (size_t i = 0; i < count * 3; i++) pixels->rgb[i] = rgb[model->channels == 3 ? i : i / 3];
+  for (size_t i = 0; i < bytes; i++) pixels->rgb[i] = rgb[model->channels == 1 ? i / 3 : i];
   return NULL;
+}
+
+static const char *read_pixels(const struct model *model, const struct file *file, int encoded, int32_t most_pixels,
+                               struct pixels *pixels) {
+  if (!keeps_bands(model))
+    return encoded ? decode(file->data, file->size, most_pixels, pixels) : read_ppm(file, most_pixels, pixels);
+  if (encoded) return decode_bands(file->data, file->size, most_pixels, model->channels, pixels);
+  return "the network takes pictures of more bands than PPM and PGM files have; save it as PNG with alpha";
 }
 
 /* Leaves the picture itself in `pixels`; nothing is allocated where there is a problem. */
@@ -100,14 +109,16 @@ static const char *to_network(const struct model *model, const struct file *file
   const char *problem = NULL;
   int encoded = is_encoded(file->data, file->size);
   if (encoded || (is_ppm(file) && file->size != prepared)) {
-    problem = encoded ? decode(file->data, file->size, most_pixels, pixels) : read_ppm(file, most_pixels, pixels);
+    problem = read_pixels(model, file, encoded, most_pixels, pixels);
     if (!problem && (problem = prepare(model, pixels, rgb))) free(pixels->rgb);
   } else if (file->size == prepared) {
     memcpy(rgb, file->data, prepared);
     problem = take_prepared(model, rgb, pixels);
   } else {
-    return sentence("%s is no picture that can be read: JPEG, PNG, binary PPM or PGM, or %zu raw bytes (%d x %d, %s)",
-                    path, prepared, model->width, model->height, model->channels == 1 ? "grey" : "RGB");
+    static const char *const words[] = {"grey", "grey and one band", "RGB", "RGB and one band"};
+    return sentence("%s is no picture that can be read: %s, or %zu raw bytes (%d x %d, %s)", path,
+                    keeps_bands(model) ? "PNG with alpha" : "JPEG, PNG, binary PPM or PGM", prepared, model->width,
+                    model->height, words[model->channels - 1]);
   }
   return problem ? sentence("%s is no picture that can be read: %s", path, problem) : NULL;
 }

@@ -128,17 +128,17 @@ int orientation(const uint8_t *data, size_t size) {
   return value >= UPRIGHT && value <= LAST ? (int)value : UPRIGHT;
 }
 
-void turn(int orientation, const uint8_t *rgb, int32_t width, int32_t height, uint8_t *out) {
+void turn(int orientation, const uint8_t *pixels, int32_t width, int32_t height, int32_t bands, uint8_t *out) {
   int swapped = orientation >= 5;
   int from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
   int from_below = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-  ptrdiff_t right = from_right ? -3 : 3, down = (ptrdiff_t)width * (from_below ? -3 : 3);
-  const uint8_t *origin = rgb + (from_right ? ((ptrdiff_t)width - 1) * 3 : 0);
-  if (from_below) origin += ((ptrdiff_t)height - 1) * width * 3;
+  ptrdiff_t right = from_right ? -bands : bands, down = (ptrdiff_t)width * (from_below ? -bands : bands);
+  const uint8_t *origin = pixels + (from_right ? ((ptrdiff_t)width - 1) * bands : 0);
+  if (from_below) origin += ((ptrdiff_t)height - 1) * width * bands;
   int32_t out_width = swapped ? height : width, out_height = swapped ? width : height;
   for (int32_t y = 0; y < out_height; y++) {
     const uint8_t *from = origin + y * (swapped ? right : down);
-    for (int32_t x = 0; x < out_width; x++, from += swapped ? down : right, out += 3)
-      out[0] = from[0], out[1] = from[1], out[2] = from[2];
+    for (int32_t x = 0; x < out_width; x++, from += swapped ? down : right, out += bands)
+      for (int32_t band = 0; band < bands; band++) out[band] = from[band];
   }
 }

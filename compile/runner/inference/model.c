@@ -26,6 +26,7 @@ static void read_info(struct model *model) {
   model->height = positive(json_member(input, "height"));
   model->width = positive(json_member(input, "width"));
   model->channels = positive(json_member(input, "channels"));
+  if (model->channels > 4) stop(EXIT_INTEGRITY, "model.so takes pictures of %d channels, this runner knows 1 to 4", model->channels);
   model->classes = positive(json_member(info, "classes"));
 }
 

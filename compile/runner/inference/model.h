@@ -30,6 +30,12 @@ static inline size_t picture_bytes(const struct model *model) {
   return (size_t)model->height * (size_t)model->width * (size_t)model->channels;
 }
 
+/* Whether the network takes the bands of a picture as they are stored, two or four; others take RGB. */
+static inline int keeps_bands(const struct model *model) { return model->channels == 2 || model->channels == 4; }
+
+/* Bytes of a pixel of the pictures it takes, before a network of one channel makes them grey. */
+static inline int pixel_bytes(const struct model *model) { return keeps_bands(model) ? model->channels : 3; }
+
 /* Loads `path`, whose digest must have been checked before, and selects `variant` (null: the best one).
  * Ends the program when the file cannot be loaded or this core cannot run it. */
 struct model load_model(const char *path, const char *variant, int threads);

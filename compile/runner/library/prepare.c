@@ -31,6 +31,14 @@ static const struct matrix matrices[] = {
     [RG_NV12_BT709 - RG_NV12] = {16, 76309, 117489, -13975, -34925, 138438} /* BT.709, 16 to 235 */
 };
 
+/* Pictures of a network of 2 or 4 channels have these bands, which stay as they are. */
+enum {
+  GREY = RG_CHANNELS == 1,
+  BANDS = RG_CHANNELS == 2 || RG_CHANNELS == 4,
+  ORDER = RG_CHANNELS == 2 ? RG_GREY_AND_BAND : RG_RGB_AND_BAND,
+  PIXEL = BANDS ? RG_CHANNELS : 3 /* bytes of a picture that is resized */
+};
+
 static uint8_t to_byte(int32_t value) { return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value); }
 
 static void row_from_bgr(const uint8_t *row, int32_t width, uint8_t *out) {
@@ -51,7 +59,7 @@ static void row_from_nv12(const struct matrix *m, const uint8_t *luma, const uin
 /* Returns row `y` as RGB: where it lies when it is that already, otherwise in `line`. */
 static const uint8_t *rgb_row(const struct rg_picture *picture, int32_t y, uint8_t *line) {
   const uint8_t *row = picture->pixels + picture->stride * y;
-  if (picture->order == RG_RGB) return row;
+  if (BANDS || picture->order == RG_RGB) return row;
   if (picture->order == RG_BGR) row_from_bgr(row, picture->width, line);
   else
     row_from_nv12(&matrices[picture->order - RG_NV12], row, picture->chroma + picture->chroma_stride * (y / 2),
@@ -95,6 +103,7 @@ static int refuse(const struct rg_picture *picture) {
   if (RG_RULE == RG_SHORT_SIDE && (int64_t)RG_RESIZE_HEIGHT * longer / shorter * RG_RESIZE_HEIGHT > MOST_PIXELS)
     return RG_WRONG_PICTURE; /* too thin */
   if (RG_RULE == RG_COVER && covering_pixels(width, height) > MOST_PIXELS) return RG_WRONG_PICTURE;
+  if (BANDS) return picture->order != ORDER || too_short(picture->stride, width * PIXEL) ? RG_WRONG_PICTURE : RG_DONE;
   if (picture->order == RG_RGB || picture->order == RG_BGR)
     return too_short(picture->stride, width * 3) ? RG_WRONG_PICTURE : RG_DONE;
   if (picture->order < RG_NV12 || picture->order > RG_NV12_BT709) return RG_WRONG_PICTURE;
@@ -105,7 +114,6 @@ static int refuse(const struct rg_picture *picture) {
 
 /* A grey row is made of its three colours, which lie elsewhere until one of them is taken. */
 enum {
-  GREY = RG_CHANNELS == 1,
   ROW_BYTES = RG_WIDTH * RG_CHANNELS,
   KEPT_BYTES = GREY ? (RG_WIDTH * 3 + 63) / 64 * 64 : 0
 };
@@ -132,7 +140,7 @@ static struct plan plan_of(const struct rg_picture *picture) {
     out_width = (int32_t)covering(width, width, height), out_height = (int32_t)covering(height, width, height);
   struct plan plan = {.x = axis_of(width, out_width, RG_WIDTH, RG_CUBIC)};
   plan.y = axis_of(height, out_height, RG_HEIGHT, RG_CUBIC);
-  plan.line_bytes = picture->order == RG_RGB && !GREY ? 0 : round_up((size_t)width * 3);
+  plan.line_bytes = BANDS || (picture->order == RG_RGB && !GREY) ? 0 : round_up((size_t)width * 3);
   plan.rows_bytes = plan.y.taps ? round_up((size_t)most_rows(&plan.y) * ROW_BYTES) : 0;
   return plan;
 }
@@ -148,12 +156,16 @@ EXPORT size_t rg_prepare_bytes(const struct rg_picture *picture) {
 }
 
 static void keep_columns(const struct axis *axis, const uint8_t *line, uint8_t *out) {
-  if (axis->taps) {
+  if (axis->taps && !BANDS) {
     resample_row(axis, line, out);
     return;
   }
-  const uint8_t *first = line + (size_t)axis->first * 3;
-  for (int32_t i = 0; i < axis->count * 3; i++) out[i] = first[i];
+  if (axis->taps) { /* a row is a column whose rows are pixels */
+    for (int32_t i = 0; i < axis->count; i++) resample_column(axis, i, line, 0, PIXEL, out + (size_t)i * PIXEL);
+    return;
+  }
+  const uint8_t *first = line + (size_t)axis->first * PIXEL;
+  for (int32_t i = 0; i < axis->count * PIXEL; i++) out[i] = first[i];
 }
 
 /* Makes the kept columns of row `y` grey; `line` has room for the whole row, and behind it for the kept colours. */

@@ -18,6 +18,7 @@ from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
 from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.int8.input_table import LINE_PIXELS, PIXEL, TABLE_BYTES, channel_order, spread_channels
+from repghost.data.images.bands import SUFFIXES
 
 INTEGER = {"float32": "int32", "float16": "int16"}  # a byte as wide as the float it becomes
 NEAR = 3  # neighbours of slope and start that are tried, in units of the last place
@@ -86,7 +87,7 @@ def schedule_float_input(operator: AnyOperator, context: Context) -> MaybeSchedu
         (_store_lines if lines else _store_one)(frame, element, channels, source, target)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_{FLOAT_NAMES[element]}_{'line' if lines else 'table'}{'_grey' if channels == 1 else ''}_c{pixels}"
+        name=f"rg_{FLOAT_NAMES[element]}_{'line' if lines else 'table'}{SUFFIXES[channels]}_c{pixels}"
         f"_{operator.output.height}x{width}__{context.isa.name}",
         offsets=(place.offset,),
         units=operator.output.height,

@@ -19,6 +19,7 @@ from compile.ir import tir
 from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator
 from compile.ir.tir import Expr, Kernel
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
+from repghost.data.images.bands import SUFFIXES
 
 PIXEL = CHANNEL_GROUP  # bytes
 TABLE_BYTES = 256
@@ -105,7 +106,7 @@ def schedule_input_table(operator: AnyOperator, context: Context) -> MaybeSchedu
                 _store_vector(kernel, frame, context, (lanes, channels), source, target)
     return Scheduled(
         function=kernel.finish(),
-        name=f"rg_u8_{'line' if lines else 'table'}{'_grey' if channels == 1 else ''}_c{lanes}__{isa.name}",
+        name=f"rg_u8_{'line' if lines else 'table'}{SUFFIXES[channels]}_c{lanes}__{isa.name}",
         offsets=(place.offset,),
         units=operator.output.height,
         constants=lines.constants() if lines else operator.tables.tobytes(),

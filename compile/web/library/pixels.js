@@ -7,11 +7,14 @@ export const MOST_PIXELS = 89478485;
 const MOST_BYTES = 1 << 28; // of an encoded image
 const decoders = new WeakMap(); // the compiled images.wasm of a bundle
 
-/** RGB pixels, upright: {data: Uint8Array [height][width][3], width, height}. */
-export async function pixelsOf(image, folder, signal) {
-  if (isFile(image)) return fromFile(image, folder, signal);
-  if (ArrayBuffer.isView(image?.data) && Number.isInteger(image.width)) return fromBytes(image);
-  return fromDrawing(image);
+/** Whether a network of so many channels takes the bands of a picture as they are stored; others take RGB. */
+export const keepsBands = (channels) => channels === 2 || channels === 4;
+
+/** Pixels, upright: {data: Uint8Array [height][width][3], width, height}; of a network of 2 or 4 channels its bands. */
+export async function pixelsOf(image, folder, signal, channels = 3) {
+  if (isFile(image)) return fromFile(image, folder, signal, channels);
+  if (ArrayBuffer.isView(image?.data) && Number.isInteger(image.width)) return fromBytes(image, channels);
+  return fromDrawing(image, channels);
 }
 
 const isFile = (image) =>
@@ -24,12 +27,14 @@ function checkSize(width, height) {
     throw new RepghostError('image', `the picture has ${width} x ${height} pixels, more than the ${MOST_PIXELS} allowed. Make it smaller.`);
 }
 
-function fromBytes({ data, width, height }) {
+function fromBytes({ data, width, height }, channels) {
   checkSize(width, height);
   const count = width * height;
   if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray))
     throw new RepghostError('image', 'the data of a picture has to be a Uint8Array or a Uint8ClampedArray.');
-  if (data.length === count * 3) return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height };
+  if (keepsBands(channels) && data.length !== count * channels)
+    throw new RepghostError('image', `the picture holds ${data.length} bytes; ${width} x ${height} pixels of ${channels} bands need ${count * channels}.`);
+  if (keepsBands(channels) || data.length === count * 3) return { data: new Uint8Array(data.buffer, data.byteOffset, data.length), width, height };
   if (data.length !== count * 4)
     throw new RepghostError('image', `the picture holds ${data.length} bytes; ${width} x ${height} pixels need ${count * 3} (RGB) or ${count * 4} (RGBA).`);
   return { data: overWhite(data, count), width, height };
@@ -49,7 +54,9 @@ function overWhite(rgba, count) {
 }
 
 // Canvases keep colours multiplied by alpha, and taking them apart again loses bits: it is drawn over white instead.
-function fromDrawing(image) {
+function fromDrawing(image, channels) {
+  if (keepsBands(channels))
+    throw new RepghostError('image', `the network takes pictures of ${channels} bands, and what a browser draws has lost bits of theirs: give a PNG file, or {data, width, height} with ${channels} bytes a pixel.`);
   const [width, height] = drawnSize(image);
   checkSize(width, height);
   const canvas = typeof OffscreenCanvas === 'function'
@@ -61,7 +68,7 @@ function fromDrawing(image) {
     context.fillStyle = '#fff';
     context.fillRect(0, 0, width, height);
     context.drawImage(image, 0, 0, width, height);
-    return fromBytes(context.getImageData(0, 0, width, height, { colorSpace: 'srgb' }));
+    return fromBytes(context.getImageData(0, 0, width, height, { colorSpace: 'srgb' }), channels);
   } catch (error) {
     if (error instanceof RepghostError) throw error;
     throw new RepghostError('image', `the browser does not give the pixels of this picture: ${error.message}`, error);
@@ -76,13 +83,14 @@ function drawnSize(image) {
   return [width, height];
 }
 
-async function fromFile(file, folder, signal) {
+async function fromFile(file, folder, signal, channels) {
   const size = file.size ?? file.byteLength;
   if (size > MOST_BYTES) throw new RepghostError('image', `the file has ${size} bytes, more than the ${MOST_BYTES} allowed.`);
   const bytes = file instanceof Uint8Array ? file : new Uint8Array(file instanceof ArrayBuffer ? file : await file.arrayBuffer());
   const jpeg = bytes[0] === 0xff && bytes[1] === 0xd8 && bytes[2] === 0xff;
   const png = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a].every((byte, i) => bytes[i] === byte);
-  if ((jpeg || png) && folder.has('images.wasm')) return decode(bytes, await decoderOf(folder, signal));
+  if ((jpeg || png) && folder.has('images.wasm')) return decode(bytes, await decoderOf(folder, signal), channels);
+  if (keepsBands(channels)) throw new RepghostError('image', `the network takes pictures of ${channels} bands: give a PNG file.`);
   if (typeof createImageBitmap !== 'function')
     throw new RepghostError('image', 'the file is no picture that can be read: JPEG or PNG.');
   let bitmap;
@@ -92,7 +100,7 @@ async function fromFile(file, folder, signal) {
     throw new RepghostError('image', 'the file is no picture that this browser or this library can read.', error);
   }
   try {
-    return fromDrawing(bitmap);
+    return fromDrawing(bitmap, channels);
   } finally {
     bitmap.close();
   }
@@ -103,19 +111,20 @@ async function decoderOf(folder, signal) {
   return decoders.get(folder);
 }
 
-// decode(bytes, size, most pixels, struct pixels *) of compile/runner/images/decode.h. Each image gets an instance of
+// decode(bytes, size, most pixels, struct pixels *) and decode_bands, which has the bands before, of compile/runner/images/decode.h. Each image gets an instance of
 // its own: its memory goes with it.
-function decode(bytes, decoder) {
+function decode(bytes, decoder, channels) {
   try {
     const { exports } = new WebAssembly.Instance(decoder, {});
     exports._initialize();
     const given = exports.malloc(bytes.length), result = exports.malloc(12);
     if (!given || !result) throw new RangeError('out of memory');
     new Uint8Array(exports.memory.buffer).set(bytes, given);
-    const problem = exports.decode(given, bytes.length, MOST_PIXELS, result);
+    const bands = keepsBands(channels) ? channels : 3;
+    const problem = bands === 3 ? exports.decode(given, bytes.length, MOST_PIXELS, result) : exports.decode_bands(given, bytes.length, MOST_PIXELS, bands, result);
     if (problem) throw new RepghostError('image', `the file is no picture that can be read: ${text(exports.memory, problem).split(';')[0]}.`);
     const [width, height, rgb] = new Int32Array(exports.memory.buffer, result, 3);
-    return { data: new Uint8Array(exports.memory.buffer, rgb >>> 0, width * height * 3), width, height };
+    return { data: new Uint8Array(exports.memory.buffer, rgb >>> 0, width * height * bands), width, height };
   } catch (error) {
     if (error instanceof RepghostError) throw error;
     throw new RepghostError('memory', `there is not enough memory to decode the picture (${error.message}). Make it smaller.`, error);

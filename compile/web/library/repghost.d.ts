@@ -6,7 +6,7 @@ export class RepghostError extends Error {
   readonly code: 'download' | 'integrity' | 'unsupported' | 'image' | 'memory' | 'closed';
 }
 
-/** RGB or RGBA pixels; what is transparent is laid over white. */
+/** RGB or RGBA pixels; what is transparent is laid over white. Of a network of 2 or 4 channels, as many bytes a pixel. */
 export interface Pixels {
   readonly data: Uint8Array | Uint8ClampedArray;
   readonly width: number;

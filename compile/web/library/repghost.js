@@ -7,7 +7,7 @@
 import { findBoxes, readRule } from './boxes.js';
 import { openFolder, RepghostError } from './download.js';
 import { newMemory, withSharedMemory } from './memory.js';
-import { MOST_PIXELS, pixelsOf, text } from './pixels.js';
+import { MOST_PIXELS, keepsBands, pixelsOf, text } from './pixels.js';
 import { possibleThreads, stackBytes, startThreads } from './threads.js';
 import { modelFile } from './variants.js';
 import { readVectors } from './vectors.js';
@@ -148,13 +148,14 @@ class Model {
 
   async #prepared(image, signal) {
     this.#check();
-    const { data, width, height } = await pixelsOf(image, this.#folder, signal);
+    const { channels } = this.input, order = { 2: 5, 4: 6 }[channels] ?? 0; // enum rg_order
+    const { data, width, height } = await pixelsOf(image, this.#folder, signal, channels);
     signal?.throwIfAborted();
     const exports = this.#check(), pixels = this.#free;
     this.#reserve(pixels + data.length);
     new Uint8Array(this.#memory.buffer).set(data, pixels);
     // struct rg_picture: pixels, chroma, width, height, order, stride, chroma_stride
-    new Int32Array(this.#memory.buffer, this.#picture, 7).set([pixels, 0, width, height, 0, width * 3, 0]);
+    new Int32Array(this.#memory.buffer, this.#picture, 7).set([pixels, 0, width, height, order, width * (keepsBands(channels) ? channels : 3), 0]);
     const scratch = aligned(pixels + data.length), bytes = exports.rg_prepare_bytes(this.#picture);
     if (!bytes) throw new RepghostError('image', `a picture of ${width} x ${height} pixels is too long and thin to be resized. Crop it first.`);
     this.#reserve(scratch + bytes);

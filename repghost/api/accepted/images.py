@@ -82,7 +82,7 @@ class Reader:
         if is_array(image):
             return self._prepared(to_bytes(image, self.preprocess, self.pixels))
         if isinstance(image, str | os.PathLike):
-            return self.preprocess.apply(read_image(Path(image)))[None]
+            return self.preprocess.apply(read_image(Path(image), channels=self.preprocess.channels))[None]
         if isinstance(image, Image.Image):
             return self.preprocess.apply(image)[None]
         raise UsageError(

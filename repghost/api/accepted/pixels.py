@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from repghost.data.images.bands import GREY, RGB
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError, unknown_value
 
@@ -18,7 +19,6 @@ Pixels: TypeAlias = Literal["0..1", "0..255", "normalized"]
 
 UNIT, BYTES, NORMALIZED = "0..1", "0..255", "normalized"
 PIXELS = (UNIT, BYTES, NORMALIZED)
-COLOURS = (1, 3)
 SLACK = 2 / 255  # of a pixel in 0..1: what a resize of floats may overshoot
 
 
@@ -45,7 +45,7 @@ def check_pixels(pixels: object) -> Pixels | None:
 
 
 def to_bytes(images: NDArray[Any] | torch.Tensor, preprocess: Preprocess, pixels: Pixels | None) -> NDArray[np.uint8]:
-    """Return images as uint8 [N, H, W, channels], channels 1 or 3.
+    """Return images as uint8 [N, H, W, channels], channels 1, 3 or those of the network.
 
     Args:
         images: an array [N, H, W, C], [H, W, C], [H, W], or [N, H, W] of grey ones; or a tensor [N, C, H, W] or
@@ -56,7 +56,8 @@ def to_bytes(images: NDArray[Any] | torch.Tensor, preprocess: Preprocess, pixels
     Raises:
         UsageError: for another layout, type or range, with the line that mends it.
     """
-    array = _from_tensor(images) if is_tensor(images) else _from_array(np.asarray(images))
+    counts = tuple(sorted({GREY, RGB, preprocess.channels}))
+    array = _from_tensor(images, counts) if is_tensor(images) else _from_array(np.asarray(images), counts)
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     if not np.issubdtype(array.dtype, np.floating):
@@ -67,7 +68,7 @@ def to_bytes(images: NDArray[Any] | torch.Tensor, preprocess: Preprocess, pixels
 
 
 def as_prepared(images: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np.uint8] | None:
-    """Return images of the network's own size with its channels; None for those that have to be resized.
+    """Return images of the network's own size with its channels; None for those that have to be resized or converted.
 
     Args:
         images: uint8 [N, H, W, channels].
@@ -77,19 +78,23 @@ def as_prepared(images: NDArray[np.uint8], preprocess: Preprocess) -> NDArray[np
         return None
     if images.shape[3] == preprocess.channels:
         return images
-    if images.shape[3] == 1:
-        return images.repeat(3, axis=3)
+    if {images.shape[3], preprocess.channels} != {GREY, RGB}:
+        return None
+    if images.shape[3] == GREY:
+        return images.repeat(RGB, axis=3)
     red, green, blue = (images[..., colour].astype(np.uint32) for colour in range(3))  # as Pillow's mode L
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)[..., None]
 
 
-def _from_tensor(images: torch.Tensor) -> NDArray[Any]:
-    """Return a tensor as an array [N, H, W, C]."""
+def _from_tensor(images: torch.Tensor, counts: tuple[int, ...]) -> NDArray[Any]:
+    """Return a tensor as an array [N, H, W, C], C one of `counts`."""
     shape = list(images.shape)
-    if images.ndim not in (3, 4) or images.shape[-3] not in COLOURS:
+    if images.ndim not in (3, 4) or images.shape[-3] not in counts:
         line = "images.permute(0, 3, 1, 2)" if images.ndim == 4 else "images.permute(2, 0, 1)"
-        mend = f" Give {line}." if images.ndim in (3, 4) and images.shape[-1] in COLOURS else ""
-        raise UsageError(f"a tensor of images is [N, C, H, W] or [C, H, W] with C 1 or 3, not {shape}.{mend}")
+        mend = f" Give {line}." if images.ndim in (3, 4) and images.shape[-1] in counts else ""
+        raise UsageError(
+            f"a tensor of images is [N, C, H, W] or [C, H, W] with C {_either(counts)}, not {shape}.{mend}"
+        )
     if images.is_meta:
         raise UsageError("the images are on the device 'meta', so they have no values; give tensors that hold some.")
     images = images.detach().cpu()
@@ -97,14 +102,14 @@ def _from_tensor(images: torch.Tensor) -> NDArray[Any]:
     return np.moveaxis(array if array.ndim == 4 else array[None], 1, 3)
 
 
-def _from_array(images: NDArray[Any]) -> NDArray[Any]:
-    """Return an array as [N, H, W, C]."""
+def _from_array(images: NDArray[Any], counts: tuple[int, ...]) -> NDArray[Any]:
+    """Return an array as [N, H, W, C], C one of `counts`."""
     shape = list(images.shape)
     if images.ndim == 2:
         return images[None, :, :, None]
-    if images.ndim in (3, 4) and images.shape[-1] in COLOURS:
+    if images.ndim in (3, 4) and images.shape[-1] in counts:
         return images if images.ndim == 4 else images[None]
-    if images.ndim in (3, 4) and images.shape[-3] in COLOURS:
+    if images.ndim in (3, 4) and images.shape[-3] in counts:
         axes = "(0, 2, 3, 1)" if images.ndim == 4 else "(1, 2, 0)"
         raise UsageError(
             f"an array of images is [N, H, W, C] or [H, W, C], not {shape}. Give images.transpose{axes}, or a tensor, "
@@ -112,7 +117,11 @@ def _from_array(images: NDArray[Any]) -> NDArray[Any]:
         )
     if images.ndim == 3:
         return images[..., None]
-    raise UsageError(f"an array of images is [N, H, W, C] or [H, W, C] with C 1 or 3, not {shape}.")
+    raise UsageError(f"an array of images is [N, H, W, C] or [H, W, C] with C {_either(counts)}, not {shape}.")
+
+
+def _either(counts: tuple[int, ...]) -> str:
+    return " or ".join(map(str, counts))
 
 
 def _rounded(array: NDArray[np.floating[Any]], preprocess: Preprocess, pixels: Pixels | None) -> NDArray[np.uint8]:

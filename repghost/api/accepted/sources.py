@@ -14,8 +14,9 @@ from PIL import Image
 
 from repghost.api.accepted.images import Batch, ImagesLike, Reader
 from repghost.api.dataset import Dataset, Split
-from repghost.data import ImageSet, MissingSplitError, left_out, prepare_in_parts, to_rgb
+from repghost.data import ImageSet, MissingSplitError, left_out, prepare_in_parts, to_channels
 from repghost.data.formats.find_images import is_image
+from repghost.data.images.bands import RGB
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 
@@ -114,7 +115,11 @@ class ForeignSet:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         """Return the image (RGB) and its label."""
-        return to_rgb(self.of[index][0]), int(self.labels[index])
+        return self.image(index), int(self.labels[index])
+
+    def image(self, index: int, channels: int = RGB) -> Image.Image:
+        """Return the image as a network of so many channels takes it."""
+        return to_channels(self.of[index][0], channels)
 
     def name(self, index: int) -> str:
         """Return the path of an image, or its number."""

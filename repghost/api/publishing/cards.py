@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compile.report.card import PAPER, head_lines, input_lines
+from repghost.data.images.bands import RGB, WORDS
 from repghost.hub.address import Address
 
 DETECTION = "object-detection"  # a task of the hub
@@ -53,7 +54,7 @@ def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str
     """
     report: dict[str, Any] = {"accuracy": {"measured": False}, "preprocess": facts.preprocess}
     network = f"RepGhostNet ({PAPER}). " if "repghostnet" in facts.name else ""
-    colours = "grey" if facts.preprocess and len(facts.preprocess["mean"]) == 1 else "RGB"
+    colours = WORDS[len(facts.preprocess["mean"]) if facts.preprocess else RGB]
     more = {"pipeline_tag": facts.task}
     if facts.license:
         more["license"] = known_license(facts.license)

@@ -87,11 +87,12 @@ class RecipeValues(TypedDict, total=False):
         distill_alpha: the teacher's share of the loss.
         distill_kind: "soft" compares probabilities, "hard" with the teacher's class.
         distill_temperature: of the soft comparison.
-        in_chans: 1 for a network of grey images, 3 for RGB.
+        in_chans: 1 for a network of grey images, 3 for RGB; 4 for RGB and a fourth band, 2 for grey and a second one,
+            as PNG and TIFF files store them.
         img_size: pixels of the input.
         input_size: 3, height and width of the input.
         crop_pct: input size / resize, when judging.
-        mean: of the pixels, per colour.
+        mean: of the pixels, per channel.
         std: their deviation, per colour.
         interpolation: "bilinear" or "bicubic", when judging.
     """
@@ -295,7 +296,7 @@ def values_of(recipe: Recipe) -> dict[str, Any]:
         share = images.height / (resize + 0.5)
     found |= {"in_chans": images.channels, "img_size": images.height, "crop_pct": share}
     found |= {"interpolation": images.interpolation}
-    return found if images.channels == 1 else found | {"mean": list(images.mean), "std": list(images.std)}
+    return found | {"mean": list(images.mean), "std": list(images.std)}
 
 
 def without_idle(recipe: str, values: Mapping[str, Any], idle: Collection[str]) -> dict[str, Any]:

@@ -82,9 +82,11 @@ def open_teacher(
     else:
         found = open_float(teacher, weights=weights, size=preprocess.size)
         module, name, its, names = GraphModule(found.graph).eval(), found.name, found.preprocess, found.labels
-    _check_classes(name, module, preprocess, classes, labels, names)
     if its.channels != preprocess.channels:
-        raise UsageError(f"teacher {name} takes {its.channels} colours, the network {preprocess.channels}.")
+        raise UsageError(
+            f"teacher {name} takes {its.channels} channels, the network {preprocess.channels}; give one of as many."
+        )
+    _check_classes(name, module, preprocess, classes, labels, names)
     if (its.mean, its.std) != (preprocess.mean, preprocess.std):
         module = _Renormalized(module, preprocess, its)
     return module, name

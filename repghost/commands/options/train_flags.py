@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from repghost.commands.options.number_lists import NumberList
 from repghost.errors import UsageError
 
 
@@ -101,12 +102,12 @@ FLAGS: tuple[Flag, ...] = (
 )
 
 PREPROCESS_FLAGS: tuple[Flag, ...] = (
-    Flag("in_chans", ("--in-chans",), int, "1 for a network of grey pictures, 3 for RGB."),
+    Flag("in_chans", ("--in-chans",), int, "1 for a network of grey pictures, 3 for RGB, 4 or 2 with a band more."),
     Flag("img_size", ("--size", "--img-size"), int, "Pixels of the input."),
     Flag("input_size", ("--input-size",), int, "3, height and width of the input.", 3),
     Flag("crop_pct", ("--crop-pct",), float, "Input size / resize, when judging."),
-    Flag("mean", ("--mean",), float, "Per colour.", 3),
-    Flag("std", ("--std",), float, "Per colour.", 3),
+    Flag("mean", ("--mean",), NumberList(), "Of each channel."),
+    Flag("std", ("--std",), NumberList(), "Of each channel."),
     Flag("interpolation", ("--interpolation",), str, "bilinear or bicubic, when judging."),
 )
 

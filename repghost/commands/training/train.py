@@ -20,6 +20,7 @@ from repghost.commands.options.data_options import (
     val_share_option,
 )
 from repghost.commands.options.earlier import Renamed
+from repghost.commands.options.number_lists import WithNumberLists
 from repghost.commands.options.process_options import processes_option, quiet_but_first, start_processes
 from repghost.commands.options.train_flags import recipe_options
 from repghost.commands.progress.notes import say_notes
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from repghost.api.training.trained import Trained
 
 
-@click.command("train", short_help="Train a network by a named recipe.")
+@click.command("train", cls=WithNumberLists, short_help="Train a network by a named recipe.")
 @click.option("--data", "data", cls=Renamed, earlier=("--data_dir", "--data-dir"), required=True,
               type=click.Path(path_type=Path), help="A set of pictures (see docs/pictures.md).")  # fmt: skip
 @click.option("--recipe", help="imagenet, imagenet-wide, finetune, demo, cifar or cifar-short.  [default: by the set]")

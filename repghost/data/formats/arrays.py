@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data.images.decode import to_rgb
+from repghost.data.images.bands import RGB
+from repghost.data.images.decode import to_channels
 from repghost.errors import UsageError
 
 
@@ -50,7 +51,11 @@ class ArraySet:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         """Return the image (RGB) and its label."""
-        return to_rgb(Image.fromarray(self.images[index])), int(self.labels[index])
+        return self.image(index), int(self.labels[index])
+
+    def image(self, index: int, channels: int = RGB) -> Image.Image:
+        """Return the image as a network of so many channels takes it."""
+        return to_channels(Image.fromarray(self.images[index]), channels)
 
     def name(self, index: int) -> str:
         """Return the source and the number of the image in it."""

@@ -17,6 +17,7 @@ from PIL import Image
 
 from repghost.data.base import MissingSplitError, UnlabelledSplitError
 from repghost.data.formats.prefixed import without_prefix
+from repghost.data.images.bands import RGB
 from repghost.data.images.decode import MAX_FILE_BYTES, ImageError, decode_image
 from repghost.data.names.class_names import MAX_CLASSES, check_class_name
 from repghost.data.names.split_names import find_names
@@ -53,7 +54,11 @@ class HuggingFaceSet:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Return the image (RGB) and its label.
+        """Return the image (RGB) and its label, as `image` does."""
+        return self.image(index), int(self.labels[index])
+
+    def image(self, index: int, channels: int = RGB) -> Image.Image:
+        """Return the image as a network of so many channels takes it.
 
         Raises:
             ImageError: when it cannot be read or decoded.
@@ -63,7 +68,7 @@ class HuggingFaceSet:
         if data is None or len(data) > MAX_FILE_BYTES:
             what = "its bytes are not in the table" if data is None else f"{len(data)} bytes"
             raise ImageError(f"{self.name(index)}: {what}; at most {MAX_FILE_BYTES} bytes in the table are read.")
-        return decode_image(data, self.name(index)), int(self.labels[index])
+        return decode_image(data, self.name(index), channels=channels)
 
     def name(self, index: int) -> str:
         """Return the set, the split and the row."""

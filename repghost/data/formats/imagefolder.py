@@ -13,6 +13,7 @@ from repghost.data.base import MissingSplitError, UnlabelledSplitError
 from repghost.data.formats.find_images import count_beside, find_images, is_image
 from repghost.data.formats.one_folder import VAL_SHARE, held_out, is_split_folder, part_of, speaks_of_splits
 from repghost.data.formats.unread import Unread, is_hidden
+from repghost.data.images.bands import RGB
 from repghost.data.images.decode import EXTENSIONS, read_image
 from repghost.data.names.class_map import ANNOTATIONS, IMAGES, ClassMap, order_of, read_class_map
 from repghost.data.names.class_names import composed, sorted_classes
@@ -51,7 +52,11 @@ class FolderSet:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         """Return the image (RGB) and its label."""
-        return read_image(self.paths[index]), int(self.labels[index])
+        return self.image(index), int(self.labels[index])
+
+    def image(self, index: int, channels: int = RGB) -> Image.Image:
+        """Return the image as a network of so many channels takes it."""
+        return read_image(self.paths[index], channels=channels)
 
     def name(self, index: int) -> str:
         """Return the path of the file."""

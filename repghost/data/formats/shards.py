@@ -19,6 +19,7 @@ from PIL import Image
 from repghost.data.base import MissingSplitError
 from repghost.data.formats.prefixed import without_prefix
 from repghost.data.formats.shard_index import ShardIndex, index_shard
+from repghost.data.images.bands import RGB
 from repghost.data.images.decode import ImageError, decode_image
 from repghost.data.names.class_names import CLASSES_FILE, read_class_names
 from repghost.data.names.split_names import WORDS, wanted_names
@@ -53,7 +54,11 @@ class ShardSet:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Return the image (RGB) and its label.
+        """Return the image (RGB) and its label, as `image` does."""
+        return self.image(index), int(self.labels[index])
+
+    def image(self, index: int, channels: int = RGB) -> Image.Image:
+        """Return the image as a network of so many channels takes it.
 
         Raises:
             ImageError: when it cannot be read or decoded.
@@ -66,7 +71,7 @@ class ShardSet:
                 data = file.read(size)
         except OSError as error:
             raise ImageError(f"{self.name(index)}: cannot be read ({error.strerror or error}).") from error
-        return decode_image(data, self.name(index)), int(self.labels[index])
+        return decode_image(data, self.name(index), channels=channels)
 
     def name(self, index: int) -> str:
         """Return the shard and the member."""

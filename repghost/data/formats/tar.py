@@ -21,6 +21,7 @@ from repghost.data.base import MissingSplitError, UnlabelledSplitError
 from repghost.data.formats.find_images import is_image
 from repghost.data.formats.tar_members import bounded_headers, read_members
 from repghost.data.formats.unread import Unread, is_hidden, kind_of
+from repghost.data.images.bands import RGB
 from repghost.data.images.decode import MAX_FILE_BYTES, decode_image
 from repghost.data.names.class_names import MAX_CLASSES, composed, sorted_classes
 from repghost.data.names.split_names import TRAIN, WORDS, find_names, wanted_names
@@ -54,7 +55,11 @@ class TarSet:
 
     def __getitem__(self, index: int) -> tuple[Image.Image, int]:
         """Return the image (RGB) and its label."""
-        return decode_image(self.encoded[index], self.name(index)), int(self.labels[index])
+        return self.image(index), int(self.labels[index])
+
+    def image(self, index: int, channels: int = RGB) -> Image.Image:
+        """Return the image as a network of so many channels takes it."""
+        return decode_image(self.encoded[index], self.name(index), channels=channels)
 
     def name(self, index: int) -> str:
         """Return the archive and the member."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from repghost.data.images.bands import CHANNELS, GREY, RGB, WORDS
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
 from repghost.errors import UsageError, option
 from repghost.sizes import Size, sides, sides_text
@@ -84,7 +85,7 @@ def with_values(preprocess: Preprocess, given: Mapping[str, Any]) -> Preprocess:
 
 
 def require_square(preprocess: Preprocess, what: str) -> int:
-    """Return the side of a preprocessing for square images, in RGB or grey.
+    """Return the side of a preprocessing for square images.
 
     Raises:
         UsageError: for another one, naming `what` takes no such images.
@@ -98,16 +99,29 @@ def require_square(preprocess: Preprocess, what: str) -> int:
 
 
 def _of_channels(preprocess: Preprocess, channels: int) -> Preprocess:
-    """Return a preprocessing for RGB or grey images, whose mean is the luma of the mean in colour."""
-    if channels not in (1, 3):
+    """Return a preprocessing for images of so many channels.
+
+    The mean of grey is the luma of the mean in colour, its deviation the mean one; so are those of another band, of
+    which nothing is known.
+    """
+    if channels not in CHANNELS:
+        words = ", ".join(f"{count} ({WORDS[count]})" for count in CHANNELS)
         raise UsageError(
-            f"{option('in_chans')} must be 1 (grey) or 3 (RGB), not {channels}: pictures are decoded to one of them. "
-            "Train a network of other channels in a loop of your own: repghost.create_model takes any number, and "
-            "quantize and compile take its checkpoint."
+            f"{option('in_chans')} must be {words}, not {channels}: pictures are decoded to one of them. Train a "
+            "network of other channels in a loop of your own: repghost.create_model takes any number."
         )
     if channels == preprocess.channels:
         return preprocess
-    if channels == 3:
-        return replace(preprocess, mean=preprocess.mean * 3, std=preprocess.std * 3)
-    mean = sum(weight * value for weight, value in zip(LUMA, preprocess.mean, strict=True))
-    return replace(preprocess, mean=(round(mean, 6),), std=(round(sum(preprocess.std) / 3, 6),))
+    (mean, std), colours = _of_rgb(preprocess), RGB if channels >= RGB else GREY
+    luma = round(sum(weight * value for weight, value in zip(LUMA, mean, strict=True)), 6)
+    usual = round(sum(std) / RGB, 6)
+    if colours == GREY:
+        mean, std = (luma,), (usual,)
+    return replace(preprocess, mean=(*mean, luma)[:channels], std=(*std, usual)[:channels])
+
+
+def _of_rgb(preprocess: Preprocess) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation of the three colours, without those of another band."""
+    if preprocess.channels >= RGB:
+        return preprocess.mean[:RGB], preprocess.std[:RGB]
+    return preprocess.mean[:GREY] * RGB, preprocess.std[:GREY] * RGB

@@ -1,6 +1,6 @@
 """From the bytes of an image file to RGB, or to an error that names the file.
 
-What each kind of image becomes:
+What each kind of image becomes (bands.py says what a network of other channels gets):
 - grey: the three colours are equal; 16-bit grey is scaled to 8 bits (65535 becomes 255)
 - transparent: laid over white, which is what a viewer shows
 - CMYK, YCbCr, LAB, palette: converted by Pillow
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from repghost.data.images.bands import RGB, is_deep_pair, keeps_bands, open_bands, other_bands, pair, stored_bands
 from repghost.data.images.metadata import split_image
 from repghost.errors import UsageError, is_out_of_memory
 from repghost.untrusted import read_bounded
@@ -64,25 +65,27 @@ class ImageError(UsageError):
     """An image that cannot be turned into RGB; a caller may count it and go on."""
 
 
-def read_image(path: Path, upright: bool = True) -> Image.Image:
-    """Return the image of a file as RGB, upright unless told otherwise.
+def read_image(path: Path, upright: bool = True, channels: int = RGB) -> Image.Image:
+    """Return the image of a file as RGB, upright unless told otherwise; with other channels as `to_channels` says.
 
     Raises:
         ImageError: when the file cannot be read or decoded; the message names it.
     """
-    return decode_image(read_bounded(path, MAX_FILE_BYTES, error=ImageError), str(path), upright)
+    return decode_image(read_bounded(path, MAX_FILE_BYTES, error=ImageError), str(path), upright, channels)
 
 
-def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
-    """Return the image in `data` as RGB, upright.
+def decode_image(data: bytes, name: str, upright: bool = True, channels: int = RGB) -> Image.Image:
+    """Return the image in `data` as RGB, upright; with other channels as `to_channels` says.
 
     Args:
         data: the content of an image file.
         name: what error messages call it.
         upright: follow the EXIF tag that says how the image is rotated.
+        channels: of the network that it is for.
 
     Raises:
-        ImageError: when the bytes are no image, are truncated, or describe more than MAX_PIXELS pixels.
+        ImageError: when the bytes are no image, are truncated, describe more than MAX_PIXELS pixels, or have other
+            bands than a network of 2 or 4 channels takes.
     """
     split = split_image(data)
     try:
@@ -93,11 +96,15 @@ def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
             with Image.open(io.BytesIO(split.pixels if split else data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+                if keeps_bands(channels):
+                    open_bands(image)
+                deep = is_deep_pair(image)
                 image.load()
                 if split is None:
-                    return to_rgb(ImageOps.exif_transpose(image) if upright else image.copy())
+                    return to_channels(ImageOps.exif_transpose(image) if upright else image.copy(), channels)
                 turn = _TURNS.get(split.orientation) if upright else None
-                return to_rgb(image if turn is None else image.transpose(turn))
+                stored = pair(image) if deep and keeps_bands(channels) else image
+                return to_channels(stored if turn is None else stored.transpose(turn), channels)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -110,6 +117,22 @@ def decode_image(data: bytes, name: str, upright: bool = True) -> Image.Image:
         raise ImageError(f"{name}: broken ({type(error).__name__}: {error}).") from error
 
 
+def to_channels(image: Image.Image, channels: int) -> Image.Image:
+    """Return the image as a network of so many channels takes it, as the table of bands.py says.
+
+    Raises:
+        ImageError: as `to_rgb`, or for other bands than a network of 2 or 4 channels takes.
+    """
+    if not keeps_bands(channels):
+        rgb = to_rgb(image)
+        return rgb if channels == RGB else rgb.convert("L")
+    _refuse_no_pixels(image)
+    found = stored_bands(image, channels)
+    if found is None:
+        raise ImageError(other_bands(image, channels))
+    return found
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return the image in mode RGB, as the table at the top of this file says.
 
@@ -117,8 +140,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         ImageError: for a mode without a defined range (float), for 32-bit values that do not fit 16 bits, or for a
             image without pixels.
     """
-    if image.width < 1 or image.height < 1:
-        raise ImageError(f"a picture of {image.width} x {image.height} has no pixels.")
+    _refuse_no_pixels(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in _SIXTEEN_BIT:
@@ -130,6 +152,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _CONVERTED:
         return image.convert("RGB")
     raise ImageError(f"pixels of mode {image.mode!r} have no defined range; save the picture with 8 or 16 bits.")
+
+
+def _refuse_no_pixels(image: Image.Image) -> None:
+    if image.width < 1 or image.height < 1:
+        raise ImageError(f"a picture of {image.width} x {image.height} has no pixels.")
 
 
 def _from_sixteen_bit(image: Image.Image) -> Image.Image:

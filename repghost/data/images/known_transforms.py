@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+from repghost.data.images.bands import CHANNELS
 from repghost.errors import UsageError, unknown_value
 from repghost.sizes import Size, check_size, sides
 
@@ -33,8 +34,8 @@ def timm_fields(config: object) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise UsageError(f"timm's pretrained_cfg is a mapping, not {type(config).__name__}.")
     size = values.get("input_size") or (3, 224, 224)
-    if not isinstance(size, list | tuple) or len(size) != 3 or size[0] not in (1, 3):
-        raise UsageError(f"timm's input_size is channels, height and width, with 1 or 3 channels, not {size!r:.80}.")
+    if not isinstance(size, list | tuple) or len(size) != 3 or size[0] not in CHANNELS:
+        raise UsageError(f"timm's input_size is channels, height and width, with 1 to 4 channels, not {size!r:.80}.")
     mode, share = values.get("crop_mode") or "center", values.get("crop_pct") or TIMM_CROP
     if mode not in TIMM_MODES:
         raise unknown_value("crop_mode of timm", mode, TIMM_MODES)

@@ -1,10 +1,11 @@
 """From an image to the input of the network: one frozen value, which every artifact carries.
 
-The image becomes RGB, or grey for a network with one channel; it is resized, and its centre is cropped. A device is
-given these bytes. Grey is the luma of ITU-R BT.601 in integers, (19595 R + 38470 G + 7471 B + 32768) >> 16, as Pillow's
-mode L. Resizing follows Pillow: half-pixel centres; the filter widens when it shrinks an image (antialias) and does not
-when it enlarges one; the result is rounded to bytes after each axis, the width first. `normalize` then maps each byte
-on its own, so a network with int8 input needs no arithmetic on pixels, only a table of 256 entries per channel.
+The image becomes RGB, or what bands.py says for a network with 1, 2 or 4 channels; it is resized, and its centre is
+cropped. A device is given these bytes. Grey is the luma of ITU-R BT.601 in integers, (19595 R + 38470 G + 7471 B +
+32768) >> 16, as Pillow's mode L. Resizing follows Pillow: half-pixel centres; the filter widens when it shrinks an
+image (antialias) and does not when it enlarges one; the result is rounded to bytes after each axis, the width first.
+`normalize` then maps each byte on its own, so a network with int8 input needs no arithmetic on pixels, only a table of
+256 entries per channel.
 `compile/runner/library/prepare.c` does the same on a device, to the byte.
 """
 
@@ -20,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data.images.decode import MAX_PIXELS, ImageError, to_rgb
+from repghost.data.images.bands import CHANNELS
+from repghost.data.images.decode import MAX_PIXELS, ImageError, to_channels
 from repghost.data.images.known_transforms import IMAGENET_MEAN, IMAGENET_STD, timm_fields, torchvision_fields
 from repghost.errors import UsageError, unknown_value
 from repghost.sizes import Size, check_size, sides
@@ -29,7 +31,7 @@ from repghost.untrusted import JSON_BYTES, parse_json, read_bounded
 VERSION = 1
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-Channels = tuple[float, ...]  # a number for red, green and blue, or one for grey
+Channels = tuple[float, ...]  # a number for each channel: red, green and blue; grey; or these and one band more
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class Preprocess:
         resize: of the image before the crop, in pixels; equal to `size` means that an image of its proportions is not
             cropped.
         interpolation: "bilinear" or "bicubic", as Pillow computes them.
-        mean: what is subtracted per channel (red, green, blue; or grey alone), for pixels in [0, 1].
+        mean: what is subtracted per channel (red, green, blue; or grey alone; or either and one band more), for pixels
+            in [0, 1].
         std: what the difference is divided by per channel.
         squash: whether height and width are resized each on its own.
 
@@ -78,7 +81,7 @@ class Preprocess:
         object.__setattr__(self, "mean", _channels("mean", self.mean))
         object.__setattr__(self, "std", _channels("std", self.std))
         if len(self.mean) != len(self.std):
-            raise UsageError(f"mean {self.mean} and std {self.std} must be of as many channels, one or three.")
+            raise UsageError(f"mean {self.mean} and std {self.std} must be of as many channels.")
         if min(self.std) < 1e-6:
             raise UsageError(f"std must be above 0 for every colour, not {self.std}; typical values are near 0.25.")
         if type(self.squash) is not bool:
@@ -102,7 +105,7 @@ class Preprocess:
 
     @property
     def channels(self) -> int:
-        """Numbers of a pixel: 3 of an RGB image, 1 of a grey one."""
+        """Numbers of a pixel: 3 of an RGB image, 1 of a grey one; 4 or 2 where one band more is read."""
         return len(self.mean)
 
     @property
@@ -116,17 +119,16 @@ class Preprocess:
         return self.height * self.width
 
     def apply(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Return the bytes of the cropped image, uint8 [height, width, 3] in RGB order, or [height, width, 1] of grey.
+        """Return the bytes of the cropped image, uint8 [height, width, channels]: RGB, or what bands.py says.
 
         Args:
-            image: any image that `repghost.data.images.decode.to_rgb` understands.
+            image: any image that `repghost.data.images.decode.to_channels` understands.
 
         Raises:
-            ImageError: when the mode is not supported or the image is too long and thin to be resized.
+            ImageError: when the mode is not supported, the bands are not those of the channels, or the image is too
+                long and thin to be resized.
         """
-        colours = to_rgb(image)
-        if self.channels == 1:
-            colours = colours.convert("L")
+        colours = to_channels(image, self.channels)
         width, height = self._resized(*colours.size)
         # One axis at a time: which one Pillow takes first depends on its version and on the shape of the image, and a
         # image must not become other bytes when Pillow is updated.
@@ -244,9 +246,12 @@ def _json(size: Size) -> int | list[int]:
 
 
 def _channels(name: str, values: object) -> Channels:
-    """Return three finite floats, or one, as float32 holds them in [-100, 100]."""
-    if not isinstance(values, tuple | list) or len(values) not in (1, 3):
-        raise UsageError(f"{name} must be three numbers (red, green, blue), or one for grey, not {values!r:.200}.")
+    """Return a finite float for each channel, as float32 holds them in [-100, 100]."""
+    if not isinstance(values, tuple | list) or len(values) not in CHANNELS:
+        raise UsageError(
+            f"{name} must be three numbers (red, green, blue), or one for grey, and one more where pictures have "
+            f"another band, not {values!r:.200}."
+        )
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value or abs(value) == math.inf:
             raise UsageError(f"{name} must be finite numbers, not {values!r:.200}.")

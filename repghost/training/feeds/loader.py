@@ -19,12 +19,14 @@ from timm.data.loader import PrefetchLoader
 from timm.data.random_erasing import RandomErasing
 from torch.utils.data import DataLoader, Dataset
 
-from repghost.data import ImageError, ImageSet, left_out
+from repghost.data import ImageError, ImageSet, image_of, left_out
+from repghost.data.images.bands import GREY, RGB, keeps_bands
 from repghost.data.images.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError, option
 from repghost.training.feeds.base import Batch, epoch_order
 from repghost.training.feeds.collate import collate_prepared, collate_training
+from repghost.training.feeds.colours_alone import change_colours_alone
 from repghost.training.feeds.seeding import seed_of, seeded, seeded_by
 from repghost.training.options import Loading
 from repghost.training.recipe import Recipe
@@ -34,7 +36,7 @@ MIXING, ERASING = 1, 2  # keep the random numbers of one step apart
 
 
 def train_transform(recipe: Recipe) -> Any:
-    """Return timm's transform from an image to a uint8 array [3, size, size]; erasing and mixing come later.
+    """Return timm's transform from an image to a uint8 array [channels, size, size]; erasing and mixing come later.
 
     Raises:
         UsageError: when timm does not understand the policy in `aa`.
@@ -42,7 +44,7 @@ def train_transform(recipe: Recipe) -> Any:
     augmentation, preprocess = _augmentation(recipe), recipe.preprocess
     interpolation = preprocess.interpolation if augmentation.no_aug else augmentation.train_interpolation
     try:
-        return create_transform(
+        transform = create_transform(
             preprocess.size,
             is_training=True,
             no_aug=augmentation.no_aug,
@@ -57,6 +59,9 @@ def train_transform(recipe: Recipe) -> Any:
             mean=preprocess.mean,
             std=preprocess.std,
             use_prefetcher=True,
+        )
+        return (
+            transform if not keeps_bands(preprocess.channels) else change_colours_alone(transform, preprocess.channels)
         )
     except (AssertionError, ValueError, KeyError, IndexError, TypeError) as error:
         raise UsageError(
@@ -75,7 +80,7 @@ class TrainingImages(Dataset[Any]):
     images: ImageSet
     transform: Any
     seed: int
-    grey: bool = False  # what the network takes
+    channels: int = RGB  # that the network takes
 
     def __getitem__(self, key: tuple[int, int, int]) -> Augmented:
         """Return uint8 [channels, size, size], the label, and messages about broken images."""
@@ -91,8 +96,8 @@ class TrainingImages(Dataset[Any]):
         for place in range(index, index + len(self.images)):
             number = place % len(self.images)
             try:
-                image, label = self.images[number]
-                image = image.convert("L") if self.grey else image
+                image, label = image_of(self.images, number, self.channels), int(self.images.labels[number])
+                image = image.convert("L") if self.channels == GREY else image
             except ImageError as error:
                 broken.append(_named(self.images, number, error))
                 continue
@@ -109,9 +114,10 @@ class PreparedImages(Dataset[Any]):
     preprocess: Preprocess
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.uint8] | None, int, tuple[str, ...]]:
-        """Return uint8 [size, size, 3] or None, the label, and a message about a broken image."""
+        """Return uint8 [size, size, channels] or None, the label, and a message about a broken image."""
         try:
-            return self.preprocess.apply(self.images[index][0]), int(self.images.labels[index]), ()
+            image = image_of(self.images, index, self.preprocess.channels)
+            return self.preprocess.apply(image), int(self.images.labels[index]), ()
         except ImageError as error:
             return None, int(self.images.labels[index]), (_named(self.images, index, error),)
 
@@ -166,7 +172,7 @@ class LoaderFeed:
             "generator": torch.Generator(),  # else the loader draws from the generator that dropout uses
         }
         self._training = DataLoader(
-            TrainingImages(training, train_transform(recipe), recipe.seed, recipe.preprocess.channels == 1),
+            TrainingImages(training, train_transform(recipe), recipe.seed, recipe.preprocess.channels),
             batch_sampler=self._order,
             collate_fn=collate_training,
             **shared,

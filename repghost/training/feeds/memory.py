@@ -69,7 +69,7 @@ class MemoryFeed:
             yield images[start : start + BATCH], labels[start : start + BATCH]
 
     def _augmented(self, images: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-        """Return a changed copy of a batch, uint8 [N, size, size, 3]."""
+        """Return a changed copy of a batch, uint8 [N, size, size, channels]."""
         recipe = self.recipe
         images = random_crop(images, recipe.crop_padding, random)
         if recipe.flip:

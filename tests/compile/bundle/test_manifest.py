@@ -175,8 +175,8 @@ def test_grey_vectors_say_so() -> None:
     np.testing.assert_array_equal(unpack_vectors(data).images, grey.images)
     assert data[28:32] == b"\1\0\0\0"
     assert pack_vectors(Vectors(np.repeat(grey.images, 3, axis=3), grey.logits))[28:32] == bytes(4)
-    with pytest.raises(IntegrityError, match="pictures of 2 channels"):
-        unpack_vectors(data[:28] + b"\2" + data[29:])
+    with pytest.raises(IntegrityError, match="pictures of 5 channels"):
+        unpack_vectors(data[:28] + b"\5" + data[29:])
 
 
 def test_damaged_vectors_are_refused() -> None:

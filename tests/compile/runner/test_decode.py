@@ -96,6 +96,23 @@ def test_pixels_are_those_of_python(decoded: dict[str, Any], name: str) -> None:
     np.testing.assert_array_equal(decoded[name], expected)
 
 
+@pytest.mark.parametrize("bands", [2, 4])
+def test_stored_bands_are_those_of_python(decoder: Decoder, bands: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 7
+    turned = {"turned": encoded(Image.fromarray(noise(HEIGHT, WIDTH, bands)), "PNG", exif=exif)}
+    files, refused = {**IMAGES, **turned}, 0
+    for name, found in zip(files, decoder.decode(list(files.values()), bands), strict=True):
+        try:
+            expected = np.asarray(decode_image(files[name], name, channels=bands))
+        except ImageError:
+            assert isinstance(found, str) and "bands" in found, name
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found, expected, name)
+    assert refused == len(files) - (3 if bands == 2 else 4)  # two depths and what is turned, and one file of Pillow
+
+
 @pytest.mark.slow
 def test_odd_images_are_read_alike(decoder: Decoder) -> None:
     """What Python refuses the runner refuses, and what one turns the other turns."""

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compile.targets.table import Target
+from repghost.data.images.chosen_preprocess import with_values
 from repghost.data.images.preprocess import INTERPOLATIONS, Preprocess
 from tests.support.nv12 import STANDARDS, from_nv12, nv12
-from tests.support.prepared import BGR, NV12, RGB, CameraImage, Prepared, image_of
+from tests.support.prepared import BGR, GREY_AND_BAND, NV12, RGB, RGB_AND_BAND, CameraImage, Prepared, image_of
 
 Library = Callable[..., Prepared]
 # Width and height: tiny, odd, tall, wide, square, the size itself, up and down, by little and by much.
@@ -120,6 +121,22 @@ def test_every_byte_of_other_shapes_is_that_of_python(library: Library, preproce
         pixels = noise(width, height)
         expected = preprocess.apply(Image.fromarray(pixels))
         np.testing.assert_array_equal(prepared.rgb(pixels), expected, f"{width} x {height}")
+
+
+@pytest.mark.parametrize(("channels", "order"), [(2, GREY_AND_BAND), (4, RGB_AND_BAND)])
+def test_stored_bands_are_resized_as_in_python(library: Library, channels: int, order: int) -> None:
+    preprocess = with_values(SHAPES["cover"], {"in_chans": channels})
+    for width, height in [*SIDES, (41, 24), (46, 27)]:
+        pixels = np.random.default_rng(width).integers(0, 256, (height, width, channels)).astype(np.uint8)
+        expected = preprocess.apply(Image.fromarray(pixels))
+        got = library(preprocess).rgb(pixels[::-1][::-1], order)
+        np.testing.assert_array_equal(got, expected, f"{width} x {height}")
+    wide = noise(40, 24)
+    for other in (RGB, BGR, NV12, GREY_AND_BAND + RGB_AND_BAND - order, 7):
+        assert library(preprocess).status(image_of(wide, other)) == 8
+    narrow = image_of(pixels, order, stride=channels * pixels.shape[1] - 1)
+    assert library(preprocess).status(narrow) == 8
+    assert library(SHAPES["cover"]).status(image_of(pixels, order)) == 8
 
 
 def test_the_sides_of_any_picture_are_those_of_python(library: Library) -> None:

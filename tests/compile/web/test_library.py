@@ -136,6 +136,26 @@ def test_files_give_the_scores_of_the_reference(web_bundle: Bundle, tmp_path: Pa
     assert np.array_equal(np.float32(found), expected_logits(prepared)[0])
 
 
+def test_stored_bands_are_those_of_python_and_drawings_are_refused(web_bundle: Bundle, tmp_path: Path) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (5, 7, 4), np.uint8)
+    file = tmp_path / "four.png"
+    Image.fromarray(rgba).save(file)
+    script = """
+      const { pixelsOf } = await import('file://' + folder + '/pixels.js'), fs = await import('node:fs');
+      const files = { has: () => true, read: async (name) => fs.readFileSync(`${folder}/${name}`) };
+      const bytes = new Uint8Array(fs.readFileSync(args[0])), found = await pixelsOf(bytes, files, undefined, 4);
+      const again = await pixelsOf(found, files, undefined, 4);
+      return [found.width, Array.from(found.data), Array.from(again.data),
+        await refused(() => pixelsOf(bytes, files, undefined, 2)),
+        await refused(() => pixelsOf(found, files, undefined, 2)),
+        await refused(() => pixelsOf({ naturalWidth: 3, naturalHeight: 3 }, files, undefined, 4))];"""
+    width, data, again, *said = run_in_node(web_bundle.path, script, str(file))
+    assert width == rgba.shape[1] and data == again == rgba.ravel().tolist()
+    assert [code for code, _ in said] == ["image"] * 3
+    for words, (_, message) in zip(("of 2 bands", "need", "lost bits"), said, strict=True):
+        assert words in message
+
+
 def test_transparent_pixels_are_laid_over_white_as_pillow_does(web_bundle: Bundle) -> None:
     colour, alpha = np.meshgrid(np.arange(256), np.arange(256))
     rgba = np.stack([colour, 255 - colour, colour // 2, alpha], -1).astype(np.uint8)

@@ -273,7 +273,7 @@ def test_what_would_have_no_effect_is_refused(name: str, value: list[str], tmp_p
         ("--reprob 0 --remode rand", "--reprob above 0"),
         ("--no-aug --scale 0.5 1", "--no-aug"),
         ("--input-size 3 32 64", "--input-size"),
-        ("--in-chans 4", "--in-chans must be 1 .grey. or 3"),
+        ("--in-chans 5", "--in-chans must be 1 .grey., 2 "),
         ("--in-chans 1 --mean 0.1 0.2 0.3", "of as many channels"),
         ("--bce-target-thresh 0.3", "--bce-loss"),
         ("--bce-loss --bce-target-thresh 0.3", "--mixup"),

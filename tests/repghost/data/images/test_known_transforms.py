@@ -67,7 +67,7 @@ def test_a_config_of_timm_as_it_is_kept() -> None:
         ({"crop_pct": 1.15}, "crop_pct is a share .* not 1.15"),
         ({"crop_pct": float("nan")}, "crop_pct"),
         ({"crop_pct": "0.9"}, "crop_pct"),
-        ({"input_size": (4, 32, 32)}, "1 or 3 channels, not .4, 32, 32."),
+        ({"input_size": (5, 32, 32)}, "1 to 4 channels, not .5, 32, 32."),
         ({"input_size": 224}, "input_size"),
         ({"input_size": (3, 0, 32)}, "input_size must be a whole number"),
         ({"input_size": (1, 32, 32)}, "numbers of 1 channel"),

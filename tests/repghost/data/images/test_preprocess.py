@@ -179,7 +179,7 @@ def test_another_size_keeps_the_share_that_is_cropped(preprocess: Preprocess, si
         ({"size": 5000, "resize": 5000}, "4096"),
         ({"resize": 15}, "smaller"),
         ({"interpolation": "bilinaer"}, "Did you mean 'bilinear'"),
-        ({"mean": [0.1, 0.2]}, "three"),
+        ({"mean": [0.1, 0.2]}, "as many channels"),
         ({"mean": "abc"}, "three"),
         ({"mean": [0.1, 0.2, "0.3"]}, "finite"),
         ({"mean": [123.7, 116.3, 103.5]}, r"\[0, 1\]"),
