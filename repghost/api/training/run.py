@@ -15,6 +15,7 @@ from repghost.api.training.recipes import RecipeValues, recipe_with, values_of
 from repghost.api.training.teachers import open_teacher
 from repghost.api.training.trained import Trained
 from repghost.data import ImageSet, notes_on, open_dataset
+from repghost.data.images.bands import RGB
 from repghost.data.names.class_names import CHARACTERS, shown_names
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, option
@@ -226,10 +227,12 @@ def _start_line(
         decoding = "" if recipe.augmentation is None else f", {workers} workers"
         step = recipe.batch * ranks.count * recipe.execution.accumulate
         precision = {"off": "float32"}.get(recipe.execution.amp, recipe.execution.amp)
+        count = recipe.preprocess.channels
+        channels = "" if count == RGB else f" of {count} channel{'s' if count > 1 else ''}"
         processes = f" in {ranks.count} processes" if ranks.count > 1 else ""
         tell.mention(
             f"recipe {recipe.name}{f' ({why})' if why else ''}: {model_name(recipe.width)} at {recipe.preprocess.size} "
-            f"px, {len(dataset)} pictures of {len(dataset.classes)} classes in {wanted.data}, "
+            f"px{channels}, {len(dataset)} pictures of {len(dataset.classes)} classes in {wanted.data}, "
             f"{epochs * images // step} steps of {step} pictures in {epochs} epochs, {ranks.device.type}{processes}, "
             f"{precision}{decoding}"
         )

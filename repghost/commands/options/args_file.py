@@ -59,6 +59,8 @@ def given_file() -> Path | None:
 
 def from_file(context: click.Context) -> frozenset[str]:
     """Return the parameters of a command whose values a file gave."""
+    if context.meta.get(FILE) is None:  # --dataset gives a default, too
+        return frozenset()
     source = click.core.ParameterSource.DEFAULT_MAP
     return frozenset(name for name in context.params if context.get_parameter_source(name) is source)
 

@@ -15,6 +15,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from repghost.cli import cli
+from repghost.commands.options.args_file import from_file
+from repghost.commands.training.train import command as train
 from repghost.commands.training.validate import command as validate
 from repghost.data import ImageError, MissingSplitError, UnlabelledSplitError, open_dataset
 from repghost.data.formats.prefixed import without_prefix
@@ -136,6 +138,8 @@ def test_a_set_is_named_as_timm_does(tmp_path: Path) -> None:
     for more in ([], ["--dataset", "folder", "--data", "hfds/food101"]):
         words = more or ["--dataset", "hfds/food101"]
         assert validate.make_context("validate", ["net", *words]).params["data"] == Path("hfds/food101")
+    with train.make_context("train", ["--dataset", "hfds/food101"]) as context:
+        assert context.params["data"] == Path("hfds/food101") and from_file(context) == frozenset()
     args = tmp_path / "args.yaml"
     args.write_text("dataset: hfds/food101\ndata_dir: /cache\nmodel: repghostnet_0_5x")
     assert validate.make_context("validate", ["net", "-c", str(args)]).params["data"] == Path("hfds/food101")
