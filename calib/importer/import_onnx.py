@@ -23,7 +23,7 @@ from calib.importer.qoperator import OF_ONNX_RUNTIME, to_qdq
 from calib.importer.static_shapes import make_static
 from calib.importer.views import CHANNELS, COLUMNS, ROWS, View, channels_first, sizes, whole
 from calib.importer.walk import Value, Walk
-from repghost.data.images.bands import CHANNELS as IMAGE_CHANNELS
+from repghost.channels import CHANNELS as IMAGE_CHANNELS
 from repghost.errors import UsageError
 from repghost.graph.operators import Classifier, Convolution, Graph, Operator, Pair
 from repghost.untrusted import read_bounded

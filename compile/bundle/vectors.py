@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calib.integer.reference import run
-from repghost.data.images.bands import CHANNELS, RGB
+from repghost.channels import CHANNELS, RGB
 from repghost.errors import IntegrityError, RepGhostError, UsageError
 from repghost.files import write_bytes_atomically
 

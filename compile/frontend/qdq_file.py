@@ -21,7 +21,7 @@ from compile.frontend.qdq_checks import check_broadcasts, check_quantization
 from compile.frontend.split_to_slices import SPLIT, split_into_slices
 from compile.frontend.uint8_to_int8 import tensors_of, to_signed
 from compile.ir.qdq_graph import DEQUANTIZE, QUANTIZE, Node, QdqGraph
-from repghost.data.images.bands import CHANNELS
+from repghost.channels import CHANNELS
 from repghost.data.images.chosen_preprocess import resized
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
 from repghost.errors import IntegrityError, UsageError, option

@@ -11,7 +11,7 @@ from compile.report.average_precision import precision_lines
 from compile.report.gives import gives_text
 from compile.report.run_page import accuracy_lines
 from compile.targets.forms import model_file
-from repghost.data.images.bands import WORDS
+from repghost.channels import WORDS
 from repghost.sizes import sides, sides_text
 
 PAPER = "https://arxiv.org/abs/2211.06088"

@@ -9,7 +9,7 @@ from calib.importer.names import is_named
 from calib.settings.config import QuantConfig
 from compile.subject.from_library import random_library_subject
 from compile.subject.noise import noise_images
-from repghost.data.images.bands import RGB
+from repghost.channels import RGB
 from repghost.evaluation.classes import numbered_labels
 
 TRIAL_IMAGES = 2

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data.images.bands import keeps_bands
+from repghost.channels import keeps_bands
 from repghost.data.images.decode import ImageError
 from repghost.errors import UsageError
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from repghost.bundled import NAME
+from repghost.channels import GREY, GREY_AND_ONE, RGB
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
-from repghost.data.images.bands import GREY, GREY_AND_ONE, RGB
 from repghost.errors import RepGhostError, UsageError, option
 from repghost.evaluation.classes import match_names
 from repghost.network.model import RepGhostNet

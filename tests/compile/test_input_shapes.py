@@ -24,8 +24,8 @@ from compile.passes import lower
 from compile.pipeline import run as run_pipeline
 from compile.subject.request import Request
 from compile.targets.precisions import parse_precisions
+from repghost.channels import keeps_bands
 from repghost.data import read_image
-from repghost.data.images.bands import keeps_bands
 from repghost.data.images.chosen_preprocess import with_values
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError

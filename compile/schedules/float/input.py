@@ -18,7 +18,7 @@ from compile.ir.memory_plan import AnyOperator
 from compile.ir.tir import Expr
 from compile.schedules.base import FLOAT_NAMES, Context, KernelFrame, MaybeScheduled, Scheduled
 from compile.schedules.int8.input_table import LINE_PIXELS, PIXEL, TABLE_BYTES, channel_order, spread_channels
-from repghost.data.images.bands import SUFFIXES
+from repghost.channels import SUFFIXES
 
 INTEGER = {"float32": "int32", "float16": "int16"}  # a byte as wide as the float it becomes
 NEAR = 3  # neighbours of slope and start that are tried, in units of the last place

@@ -19,7 +19,7 @@ from compile.ir import tir
 from compile.ir.memory_plan import CHANNEL_GROUP, AnyOperator
 from compile.ir.tir import Expr, Kernel
 from compile.schedules.base import Context, KernelFrame, MaybeScheduled, Scheduled
-from repghost.data.images.bands import SUFFIXES
+from repghost.channels import SUFFIXES
 
 PIXEL = CHANNEL_GROUP  # bytes
 TABLE_BYTES = 256

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from repghost.data.images.bands import GREY, RGB
+from repghost.channels import GREY, RGB
 from repghost.data.images.preprocess import Preprocess
 from repghost.errors import UsageError, unknown_value
 

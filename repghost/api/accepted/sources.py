@@ -14,9 +14,9 @@ from PIL import Image
 
 from repghost.api.accepted.images import Batch, ImagesLike, Reader
 from repghost.api.dataset import Dataset, Split
+from repghost.channels import RGB
 from repghost.data import ImageSet, MissingSplitError, left_out, prepare_in_parts, to_channels
 from repghost.data.formats.find_images import is_image
-from repghost.data.images.bands import RGB
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 

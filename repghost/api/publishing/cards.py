@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compile.report.card import PAPER, head_lines, input_lines
-from repghost.data.images.bands import RGB, WORDS
+from repghost.channels import RGB, WORDS
 from repghost.hub.address import Address
 
 DETECTION = "object-detection"  # a task of the hub

@@ -14,8 +14,8 @@ from repghost.api.training.interrupts import interruptible
 from repghost.api.training.recipes import RecipeValues, recipe_with, values_of
 from repghost.api.training.teachers import open_teacher
 from repghost.api.training.trained import Trained
+from repghost.channels import RGB
 from repghost.data import ImageSet, notes_on, open_dataset
-from repghost.data.images.bands import RGB
 from repghost.data.names.class_names import CHARACTERS, shown_names
 from repghost.distributed.ranks import Ranks
 from repghost.errors import UsageError, option

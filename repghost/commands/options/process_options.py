@@ -48,7 +48,7 @@ def start_processes(count: int | None) -> None:
         return
     assert count is not None
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m", "repghost"]
+    launcher = ["-m", "repghost.distributed.launcher", "--standalone", f"--nproc-per-node={count}", "-m", "repghost"]
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, *launcher, *sys.argv[1:]])

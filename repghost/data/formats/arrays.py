@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data.images.bands import RGB
+from repghost.channels import RGB
 from repghost.data.images.decode import to_channels
 from repghost.errors import UsageError
 

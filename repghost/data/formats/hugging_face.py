@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from repghost.channels import RGB
 from repghost.data.base import MissingSplitError, UnlabelledSplitError
 from repghost.data.formats.prefixed import without_prefix
-from repghost.data.images.bands import RGB
 from repghost.data.images.decode import MAX_FILE_BYTES, ImageError, decode_image
 from repghost.data.names.class_names import MAX_CLASSES, check_class_name
 from repghost.data.names.split_names import find_names

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from repghost.channels import RGB
 from repghost.data.base import MissingSplitError, UnlabelledSplitError
 from repghost.data.formats.find_images import count_beside, find_images, is_image
 from repghost.data.formats.one_folder import VAL_SHARE, held_out, is_split_folder, part_of, speaks_of_splits
 from repghost.data.formats.unread import Unread, is_hidden
-from repghost.data.images.bands import RGB
 from repghost.data.images.decode import EXTENSIONS, read_image
 from repghost.data.names.class_map import ANNOTATIONS, IMAGES, ClassMap, order_of, read_class_map
 from repghost.data.names.class_names import composed, sorted_classes

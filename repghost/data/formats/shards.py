@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from repghost.channels import RGB
 from repghost.data.base import MissingSplitError
 from repghost.data.formats.prefixed import without_prefix
 from repghost.data.formats.shard_index import ShardIndex, index_shard
-from repghost.data.images.bands import RGB
 from repghost.data.images.decode import ImageError, decode_image
 from repghost.data.names.class_names import CLASSES_FILE, read_class_names
 from repghost.data.names.split_names import WORDS, wanted_names

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from repghost.channels import RGB
 from repghost.data.base import MissingSplitError, UnlabelledSplitError
 from repghost.data.formats.find_images import is_image
 from repghost.data.formats.tar_members import bounded_headers, read_members
 from repghost.data.formats.unread import Unread, is_hidden, kind_of
-from repghost.data.images.bands import RGB
 from repghost.data.images.decode import MAX_FILE_BYTES, decode_image
 from repghost.data.names.class_names import MAX_CLASSES, composed, sorted_classes
 from repghost.data.names.split_names import TRAIN, WORDS, find_names, wanted_names

@@ -14,20 +14,13 @@ from __future__ import annotations
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-CHANNELS = (1, 2, 3, 4)
-GREY, GREY_AND_ONE, RGB, RGB_AND_ONE = CHANNELS
+from repghost.channels import GREY_AND_ONE, RGB_AND_ONE, WORDS
+
 # The modes of Pillow whose bands are resized and turned alike; of LA and RGBA it multiplies colours by opacity first.
 MODES = {GREY_AND_ONE: "La", RGB_AND_ONE: "RGBX"}
 STORED = {GREY_AND_ONE: ("LA", "La"), RGB_AND_ONE: ("RGBA", "RGBX")}  # modes of images that have these bands
-WORDS = {GREY: "grey", GREY_AND_ONE: "grey and one band", RGB: "RGB", RGB_AND_ONE: "RGB and one band"}
-SUFFIXES = {GREY: "_grey", GREY_AND_ONE: "_two", RGB: "", RGB_AND_ONE: "_four"}  # of names of kernels
 # TIFF files whose last band Pillow leaves out, or by which it divides the others: (mode, packing) there and here.
 _TIFF = {("RGB", "RGBX"): ("RGBX", "RGBX"), ("RGBA", "RGBa"): ("RGBA", "RGBA"), ("L", "LX"): ("LA", "LA")}
-
-
-def keeps_bands(channels: int) -> bool:
-    """Return whether a network of so many channels takes the bands of an image as they are stored."""
-    return channels in MODES
 
 
 def open_bands(image: ImageFile) -> None:

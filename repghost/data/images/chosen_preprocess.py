@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from repghost.data.images.bands import CHANNELS, GREY, RGB, WORDS
+from repghost.channels import CHANNELS, GREY, RGB, WORDS
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
 from repghost.errors import UsageError, option
 from repghost.sizes import Size, sides, sides_text

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from repghost.data.images.bands import RGB, is_deep_pair, keeps_bands, open_bands, other_bands, pair, stored_bands
+from repghost.channels import RGB, keeps_bands
+from repghost.data.images.bands import is_deep_pair, open_bands, other_bands, pair, stored_bands
 from repghost.data.images.metadata import split_image
 from repghost.errors import UsageError, is_out_of_memory
 from repghost.untrusted import read_bounded

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from repghost.data.images.bands import CHANNELS
+from repghost.channels import CHANNELS
 from repghost.errors import UsageError, unknown_value
 from repghost.sizes import Size, check_size, sides
 

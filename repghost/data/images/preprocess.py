@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from repghost.data.images.bands import CHANNELS
+from repghost.channels import CHANNELS
 from repghost.data.images.decode import MAX_PIXELS, ImageError, to_channels
 from repghost.data.images.known_transforms import IMAGENET_MEAN, IMAGENET_STD, timm_fields, torchvision_fields
 from repghost.errors import UsageError, unknown_value

@@ -11,9 +11,9 @@ from typing import Any
 
 from PIL import Image
 from timm.data.auto_augment import AugmentOp, AugMixAugment, AutoAugment, RandAugment
-from torchvision.transforms import ColorJitter, Compose
 
-from repghost.data.images.bands import GREY, MODES, RGB, stored_bands
+from repghost.channels import GREY, RGB
+from repghost.data.images.bands import MODES, stored_bands
 from repghost.errors import UsageError, option
 
 MOVES = ("Shear", "Translate", "Rotate", "GaussianBlur")  # beginnings of timm's names
@@ -54,6 +54,8 @@ def change_colours_alone(transform: Any, channels: int) -> Any:
     Raises:
         UsageError: for AugMix, which makes images of three bands.
     """
+    from torchvision.transforms import ColorJitter, Compose  # which trainings of quantized networks need not load
+
     steps: list[Any] = []
     for step in transform.transforms:
         if isinstance(step, AugMixAugment):

@@ -19,8 +19,8 @@ from timm.data.loader import PrefetchLoader
 from timm.data.random_erasing import RandomErasing
 from torch.utils.data import DataLoader, Dataset
 
+from repghost.channels import GREY, RGB, keeps_bands
 from repghost.data import ImageError, ImageSet, image_of, left_out
-from repghost.data.images.bands import GREY, RGB, keeps_bands
 from repghost.data.images.preprocess import Preprocess
 from repghost.distributed.ranks import Ranks
 from repghost.errors import RepGhostError, UsageError, option
