@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from calib.settings.config_file import read_config
 from compile.bundle.vectors import Vectors
 from compile.link.stored_runner import start_runners
+from compile.machine.facts import cpu_flags
 from compile.report.run_report import QDQ_FILE, RunResult, build_report, finish_report
 from compile.stages.compile_networks import Build, Compilation, compile_all, link
 from compile.stages.evaluate import Evaluation, HostBuilds, evaluate
@@ -178,10 +179,13 @@ def _expect(this: _Run, programs: Programs) -> dict[str, Vectors]:
 
 
 def _build(this: _Run, rows: Sequence[Target], programs: Programs, runners: Mapping[str, Future[bytes]]) -> list[Build]:
-    """Compile and link the target, and this machine too: it measures latency and evaluates the integer program."""
+    """Compile and link the target, and this machine too: it measures latency and evaluates the integer program.
+
+    What was not asked for runs nowhere else, so it gets the one instruction set that this machine uses.
+    """
     progress, jobs, by_precision = this.progress, this.request.jobs, programs.all()
     wanted = [
-        Compilation(by_precision[precision.name], row, precision)
+        Compilation(by_precision[precision.name], row, precision, frozenset() if row is rows[0] else cpu_flags())
         for row in rows
         for precision in this.request.precisions
         if row.variants_for(precision.element)

@@ -48,17 +48,31 @@ class Build:
 
 @dataclass(frozen=True)
 class Compilation:
-    """A program and what it is compiled for."""
+    """A program and what it is compiled for.
+
+    Attributes:
+        program: in the form of the precision.
+        target: a row of `compile.targets.table`.
+        precision: what it computes in.
+        flags: of the only machine that will run it, from /proc/cpuinfo: it gets the instruction set that this machine
+            uses. Without any, it gets all of the target.
+    """
 
     program: AnyProgram
     target: Target
     precision: Precision
+    flags: frozenset[str] = frozenset()
+
+    @property
+    def compiled_for(self) -> Target:
+        """The target with the instruction sets that are compiled."""
+        return self.target.only_used(self.flags, self.precision.element)
 
     def key(self) -> dict[str, Any]:
         """Return everything that can change the objects."""
         return {
             "program": self.program.digest,
-            "target": asdict(self.target),
+            "target": asdict(self.compiled_for),
             "precision": self.precision.name,
             "code": code_digest("compile.codegen.program_to_objects", alone=(__name__,)),
             "tools": versions("apache-tvm", "numpy"),
@@ -123,8 +137,11 @@ def compile_absent(items: list[Compilation], compiler: KernelCompiler) -> Iterat
     """Compile each item; yields in their order. While the kernels of one are compiled the next ones are scheduled."""
     from compile.codegen import program_to_objects
 
+    def compiled(item: Compilation) -> CompiledNetwork:
+        return program_to_objects.compile_program(item.program, item.compiled_for, compiler)
+
     with ThreadPoolExecutor(len(items)) as pool:
-        yield from pool.map(lambda item: program_to_objects.compile_program(item.program, item.target, compiler), items)
+        yield from pool.map(compiled, items)
 
 
 def pack_network(network: CompiledNetwork) -> Files:

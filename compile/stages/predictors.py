@@ -133,8 +133,7 @@ def _library(program: Program, cache: Path) -> bytes:
     target = host_target()
     if target is None:
         raise ToolMissingError("there is no target for this machine, so nothing can be compiled for it.")
-    target = target.only_used(cpu_flags(), INT8.element)
-    networks, _ = compile_all([Compilation(program, target, INT8)], StageCache(cache), 1)
+    networks, _ = compile_all([Compilation(program, target, INT8, cpu_flags())], StageCache(cache), 1)
     info = {"abi": ABI, "target": target.name, "precision": INT8.name, "program_digest": program.digest}
     return link_model(networks[0], target, info)
 

@@ -19,6 +19,7 @@ from compile import pipeline
 from compile.bundle.host_model import load
 from compile.bundle.manifest import check_bundle
 from compile.bundle.vectors import unpack_vectors
+from compile.machine.facts import cpu_flags
 from compile.pipeline import run
 from compile.report.run_report import read_report
 from compile.stages import compile_networks as building
@@ -229,9 +230,13 @@ def test_without_an_emulator_the_bundle_is_built_and_the_report_says_so(
     page = (output / "repghostnet_0_5x-32px/report.md").read_text()
     assert "not verified under emulation" in page
     assert own["verification"]["verified"]
-    # A later run for the host keeps what is known about the arm64 bundle.
+    used = [variant.name for variant in host.only_used(cpu_flags(), "int8").variants]
+    assert check_bundle(output / "repghostnet_0_5x-32px/host/int8").manifest["variants"] == used
+    # A later run for the host keeps what is known about the arm64 bundle, and has every instruction set.
     later = run(request_for(weights, data, output), lambda line: None)
     assert [build["folder"] for build in later["builds"]] == ["host/int8", "arm64/int8"]
+    variants = check_bundle(output / "repghostnet_0_5x-32px/host/int8").manifest["variants"]
+    assert variants == [variant.name for variant in host.variants_for("int8")]
 
 
 @pytest.mark.slow
