@@ -7,23 +7,27 @@ the bounds, the quick divergences order them as the exact ones would; only the r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
 
 from calib.analysis.sensitivity import Change, FloatTape, changed_logits, in_runs, log_softmax
-from repghost.graph.operators import Graph, Layer
-from repghost.graph.run import fast_kernels
+from repghost.graph.operators import Convolution, Graph, Layer
+from repghost.graph.run import Kernel, Kernels, clamped, fast_kernels
 
 MARGIN = 2.0  # what a change may make of the logits' difference: as much again as the unchanged network shows
 
 
 class Estimate(NamedTuple):
-    """A sum of divergences, in nats, and how far the exact one may be from it."""
+    """A sum of divergences, in nats, how far the exact one may be from it, and its terms."""
 
     value: float
     error: float
+    by_image: NDArray[np.float64]
 
 
 class QuickTape:
@@ -41,7 +45,9 @@ class QuickTape:
     def __init__(self, graph: Graph, tape: FloatTape) -> None:
         self._graph = graph
         self._tape = tape
-        self._kernels = fast_kernels(_parameters)
+        self._parameters: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        fast = fast_kernels(self._parameters_of)
+        self._kernels: Kernels[torch.Tensor] = {**fast, Convolution: partial(self._convolve, fast[Convolution])}
         self.tensors: Mapping[str, torch.Tensor] = _ChannelsLast(tape.tensors)
         (unchanged,) = self._logits([Change(graph.input, lambda: tape.tensors[graph.input])])
         self._slack = MARGIN * float((unchanged - tape.logits).abs().max())
@@ -63,7 +69,23 @@ class QuickTape:
         logarithm = log_softmax(logits)
         probability, real = self._tape.probability, self._tape.log_probability
         apart = np.abs(probability - np.exp(logarithm)).sum() + len(logarithm) * self._slack
-        return Estimate(float((probability * (real - logarithm)).sum()), float(self._slack * apart))
+        by_image = (probability * (real - logarithm)).sum(axis=1)
+        return Estimate(float(by_image.sum()), float(self._slack * apart), by_image)
+
+    def _parameters_of(self, layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a layer's weight, in memory as fast arithmetic wants it, and its bias."""
+        if layer.name not in self._parameters:
+            weight = _channels_last(torch.from_numpy(layer.weight))
+            self._parameters[layer.name] = weight, torch.from_numpy(layer.bias)
+        return self._parameters[layer.name]
+
+    def _convolve(self, usual: Kernel[torch.Tensor], op: Convolution, x: torch.Tensor) -> torch.Tensor:
+        """Return a convolution; of maps of one pixel it is a product of matrices, which costs a quarter of it."""
+        weight, bias = self._parameters_of(op)
+        if x.shape[2:] != (1, 1) or weight.shape[2:] != (1, 1) or op.groups > 1 or op.strides != (1, 1) or any(op.pads):
+            return usual(op, x)
+        y = F.linear(x.flatten(1), weight.flatten(1), bias)
+        return clamped(y, op.clamp)[:, :, None, None]
 
     @torch.no_grad()
     def _logits(self, changes: Sequence[Change]) -> tuple[torch.Tensor, ...]:
@@ -80,10 +102,6 @@ class _ChannelsLast(dict[str, torch.Tensor]):
     def __missing__(self, name: str) -> torch.Tensor:
         self[name] = _channels_last(self._exact[name])
         return self[name]
-
-
-def _parameters(layer: Layer) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
 
 
 def _channels_last(x: torch.Tensor) -> torch.Tensor:

@@ -102,8 +102,8 @@ class FloatTape:
         self.probability = exp(self.log_probability)
         self.together = max(1, PIXELS // max(1, images[:, 0].numel()))  # changes in a run
 
-    def part(self, images: slice) -> FloatTape:
-        """Return the tape of some of the images: the bits that they have among all."""
+    def part(self, images: slice | NDArray[np.int64]) -> FloatTape:
+        """Return the tape of some of the images, by place: the bits that they have among all."""
         result = copy(self)
         result.tensors = {name: x[images] for name, x in self.tensors.items()}
         result.logits, result.log_probability = self.logits[images], self.log_probability[images]

@@ -15,7 +15,7 @@ from calib.analysis.sensitivity import Change, FloatTape, measure_sensitivity
 from calib.integer.qparams import QParams
 from calib.ptq import choose_observers as choose_observers_module
 from calib.ptq.calibrate import choose_spec, collect_statistics
-from calib.ptq.choose_observers import choose_observers, largest, least_change
+from calib.ptq.choose_observers import MOST, certainly_largest, choose_observers, largest, least_change, suspects
 from calib.settings.config import QuantConfig, config_from_dict
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.float32 import SimulatedNetwork, through_int8
@@ -105,7 +105,8 @@ def test_a_quick_divergence_is_as_near_the_exact_one_as_it_says(
     estimates = QuickTape(graph, tape).estimates(changes)
     for estimate, exact in zip(estimates, tape.divergences(changes), strict=True):
         assert abs(estimate.value - exact) <= estimate.error + tape.resolution
-    largest_sum = max(estimates)
+        assert estimate.value == estimate.by_image.sum() and len(estimate.by_image) == 6
+    largest_sum = max(estimates, key=lambda estimate: estimate.value)
     assert 0 < largest_sum.error < 0.02 * largest_sum.value  # so that it tells options apart
 
 
@@ -136,6 +137,30 @@ def test_the_fewest_that_make_up_a_share() -> None:
     assert largest(values, 0.85) == ["b", "d"]
     assert largest(values, 1.0) == ["a", "b", "c", "d"]
     assert largest({"a": 0.0}, 0.9) == [] and largest({}, 0.9) == []
+
+
+def test_the_fewest_are_certain_only_where_no_error_changes_them() -> None:
+    random = np.random.default_rng(0)
+    certain = 0
+    for size in np.repeat([0.0, 1e-3, 0.02, 0.1], 50):
+        values = {str(index): float(value) for index, value in enumerate(random.exponential(size=8))}
+        errors = {name: float(size * random.random()) for name in values}
+        found = certainly_largest(values, errors, 0.8)
+        certain += found is not None
+        for _ in range(20):
+            exact = {name: value + errors[name] * random.uniform(-1, 1) for name, value in values.items()}
+            assert found in (None, largest({name: max(value, 0.0) for name, value in exact.items()}, 0.8))
+    assert 100 < certain < 200
+    assert certainly_largest({"a": 0.0}, {"a": 0.0}, 0.9) is None
+    assert certainly_largest({"a": 2.0, "b": float("nan")}, {"a": 0.0, "b": 0.0}, 0.9) is None
+
+
+def test_the_tensors_that_change_most_are_those_by_exact_divergences(
+    graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
+) -> None:
+    exact = measure_sensitivity(graph, QuantSpec(spec.activations, {}), [images[:6]])
+    expected = largest({entry.name: entry.activation or 0.0 for entry in exact}, MOST)
+    assert suspects(graph, FloatTape(graph, torch.from_numpy(images[:6])), spec.activations) == expected
 
 
 def test_a_tensor_whose_range_is_far_too_wide_gets_another_observer(graph: Graph, images: NDArray[np.float32]) -> None:
