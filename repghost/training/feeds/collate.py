@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.data.loader import fast_collate
 
 
 def collate_training(samples: list[Any]) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
-    """Return uint8 [N, 3, H, W], int64 [N] and the messages of a batch."""
-    images, labels = fast_collate([sample[:2] for sample in samples])
-    return images, labels, tuple(message for sample in samples for message in sample[2])
+    """Return uint8 [N, channels, H, W], int64 [N] and the messages of a batch."""
+    images = np.empty((len(samples), *samples[0][0].shape), np.uint8)
+    for place, sample in enumerate(samples):
+        images[place] = sample[0]
+    labels = np.asarray([sample[1] for sample in samples], np.int64)
+    messages = tuple(message for sample in samples for message in sample[2])
+    return torch.from_numpy(images), torch.from_numpy(labels), messages
 
 
 def collate_prepared(samples: list[Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:

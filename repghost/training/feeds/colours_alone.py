@@ -15,6 +15,7 @@ from timm.data.auto_augment import AugmentOp, AugMixAugment, AutoAugment, RandAu
 from repghost.channels import GREY, RGB
 from repghost.data.images.bands import MODES, stored_bands
 from repghost.errors import UsageError, option
+from repghost.training.feeds.quick_steps import Jitter
 
 MOVES = ("Shear", "Translate", "Rotate", "GaussianBlur")  # beginnings of timm's names
 
@@ -54,7 +55,7 @@ def change_colours_alone(transform: Any, channels: int) -> Any:
     Raises:
         UsageError: for AugMix, which makes images of three bands.
     """
-    from torchvision.transforms import ColorJitter, Compose  # which trainings of quantized networks need not load
+    from torchvision.transforms import Compose  # which trainings of quantized networks need not load
 
     steps: list[Any] = []
     for step in transform.transforms:
@@ -66,7 +67,7 @@ def change_colours_alone(transform: Any, channels: int) -> Any:
         for operation in _operations(step):
             if not operation.name.startswith(MOVES):
                 operation.aug_fn = OnColours(operation.aug_fn, channels)
-        changed = OnColours(step, channels) if isinstance(step, ColorJitter) else step
+        changed = OnColours(step, channels) if isinstance(step, Jitter) else step
         steps += [AsStored(channels), changed] if changed is not step or list(_operations(step)) else [changed]
     return Compose(steps)
 

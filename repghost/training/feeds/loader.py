@@ -27,6 +27,7 @@ from repghost.errors import RepGhostError, UsageError, option
 from repghost.training.feeds.base import Batch, epoch_order
 from repghost.training.feeds.collate import collate_prepared, collate_training
 from repghost.training.feeds.colours_alone import change_colours_alone
+from repghost.training.feeds.quick_steps import quicker
 from repghost.training.feeds.seeding import seed_of, seeded, seeded_by
 from repghost.training.options import Loading
 from repghost.training.recipe import Recipe
@@ -60,9 +61,8 @@ def train_transform(recipe: Recipe) -> Any:
             std=preprocess.std,
             use_prefetcher=True,
         )
-        return (
-            transform if not keeps_bands(preprocess.channels) else change_colours_alone(transform, preprocess.channels)
-        )
+        channels = preprocess.channels
+        return change_colours_alone(quicker(transform), channels) if keeps_bands(channels) else quicker(transform)
     except (AssertionError, ValueError, KeyError, IndexError, TypeError) as error:
         raise UsageError(
             f"timm cannot build these augmentations ({type(error).__name__}: {error}); a policy looks like "
