@@ -89,6 +89,7 @@ class InstructionSet(ABC):
     multiplies_pairs: bool = False
     multiplies_bytes: bool = False  # whether products of int8 take no more instructions than those of int16
     has_dot_product: bool = False
+    dot_always_pays: bool = False  # in every depthwise layer that can be computed by it
     in_order: bool = False  # whether cores that start instructions in the order they stand in run it
 
     # -- numerics ------------------------------------------------------------------------------------------------
@@ -145,6 +146,19 @@ class InstructionSet(ABC):
     def dot_product(self, acc: Expr, left: Expr, right: Expr) -> Expr:
         """Return an int32 vector plus the products of the four int8 of each lane; only if `has_dot_product`."""
         raise NotImplementedError(f"{self.name} has no dot product")
+
+    def dot_operand(self, value: Expr) -> Expr:
+        """Return int8 activations in the form `dot_product` takes on the right; here as they are."""
+        return value
+
+    def dot_start(self, start: Expr, weights: Sequence[Expr]) -> Expr:
+        """Return what a sum begins with so that it ends as if `dot_operand` changed nothing; here `start` itself.
+
+        Args:
+            start: int32 vector.
+            weights: all weights of its lanes, int8 vectors.
+        """
+        return start
 
     def tuning(self, shape: GemmShape | None = None) -> Tuning:
         """Return for which core LLVM orders a matrix product of this shape, or another kernel of long straight code."""
@@ -250,6 +264,10 @@ class InstructionSet(ABC):
     def cut_to_int16(self, values: Sequence[Expr]) -> Expr:
         """Return int32 vectors whose values fit int16 as one int16 vector; here no cheaper than limiting them."""
         return tir.concat([self.narrow_to_int16(value) for value in values])
+
+    def pieces(self, value: Expr, lanes: int) -> list[Expr]:
+        """Return an int8 vector cut into pieces that are stored one by one."""
+        return tir.words(value, lanes)
 
     def clamp_int8(self, value: Expr, low: int, high: int) -> Expr:
         """Return an int8 vector limited to [low, high]; limits that int8 has anyway cost nothing."""

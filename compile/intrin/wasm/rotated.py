@@ -29,7 +29,6 @@ class Rotated(Pairs):
 
     weight_instructions = 2  # the address, and a load that widens
     words_per_copy = 16  # each group is stored twice, so that every turn of it lies in one piece
-    turns_together = TURNS  # that are written out; their weights, and a pixel in each of them, are in registers
 
     @property
     def group(self) -> int:
@@ -96,8 +95,6 @@ class Rotated(Pairs):
                 kernel.store(cell, 0, start)
         zero = kernel.bind(pixels.whole_steps - shape.length // LOADED, "zero")
         whole, rest = divmod(shape.length, self.group)
-        together = TURNS if tile.rows == 1 else self.turns_together
-        steps, words = TURNS // together, WORDS * together // TURNS  # of a group; from one step to the next
         with kernel.loop(shape.segments, name="segment") as segment:
 
             def places(skip: Expr, words: Expr) -> tuple[Pointer, Pointer]:
@@ -108,11 +105,10 @@ class Rotated(Pairs):
 
             if whole:
                 # A few rounds LLVM would write out, with the weights of all of them in registers.
-                count = tir.bitwise_xor(zero, tir.const(whole * steps)) if whole > 1 else steps
-                with kernel.loop(count, name="step") as step:
-                    within = tir.bitwise_and(step, tir.const(steps - 1)) * (words - together)
-                    weight, pixel = places(step * (together * self.group_bytes), step * words - within)
-                    for turn in range(together):
+                count = tir.bitwise_xor(zero, tir.const(whole)) if whole > 1 else 1
+                with kernel.loop(count, name="group") as group:
+                    weight, pixel = places(group * self.group, group * WORDS)
+                    for turn in range(TURNS):
                         turned = kernel.address(pixel, turn, f"int32x{LANES}")
                         rows = (turned.load(row * (pixels.row_stride // LANES)) for row in range(tile.rows))
                         self._add_products(kernel, acc, rows, weight, turn)

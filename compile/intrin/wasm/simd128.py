@@ -12,6 +12,7 @@ from compile.ir import tir
 from compile.ir.tir import Expr, Kernel, Pointer
 
 ROUNDING_BITS = 0x4B400000  # of the float32 `ROUNDING`
+HALF = 8  # bytes of half a register
 TABLE_ENTRIES = 16  # that i8x16.swizzle chooses from; an index beyond them gives 0
 
 
@@ -57,7 +58,16 @@ class Simd128(Rotated):
 
     def multiply_q15(self, value: Expr, factor: Expr) -> Expr:
         """Use i16x8.q15mulr_sat_s, which saturates only for -32768 * -32768; factors are never negative."""
-        return _whole(8, lambda v, f: tir.intrinsic("int16x8", "llvm.wasm.q15mulr.sat.signed", v, f), value, factor)
+        return whole_registers(
+            8, lambda v, f: tir.intrinsic("int16x8", "llvm.wasm.q15mulr.sat.signed", v, f), value, factor
+        )
+
+    def pieces(self, value: Expr, lanes: int) -> list[Expr]:
+        """Cut halves of a register so that v128.store64_lane takes them from where they are."""
+        if lanes != HALF or tir.split_dtype(tir.dtype_of(value))[1] != 2 * HALF:
+            return super().pieces(value, lanes)
+        whole = tir.reinterpret(value, "int64x2")
+        return [tir.reinterpret(tir.shuffle([whole], [half]), f"int8x{HALF}") for half in range(2)]
 
     def shift_and_narrow(self, value: Expr, bits: int) -> Expr:
         """Multiply by 2**(15 - bits): q15mulr then is the rounding shift."""
@@ -93,7 +103,7 @@ class WideSimd128(WidePairs, Simd128):
     """Products of int16 activations, which i32x4.dot_i16x8_s takes as they are."""
 
 
-def _whole(lanes: int, apply: Callable[..., Expr], *values: Expr) -> Expr:
+def whole_registers(lanes: int, apply: Callable[..., Expr], *values: Expr) -> Expr:
     """Return what `apply` makes of pieces of `lanes` lanes; shorter vectors are repeated to a piece first."""
     own = tir.split_dtype(tir.dtype_of(values[0]))[1]
     if own < lanes:

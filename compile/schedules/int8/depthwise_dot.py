@@ -1,5 +1,7 @@
 """3x3 depthwise convolutions of stride 1 by sdot, which two units of a core run where one multiplies otherwise.
 
+WebAssembly's relaxed dot product takes fewer instructions than int16 wherever it is exact.
+
 Four neighbouring rows of a column, eight channels each, are interleaved so that the four bytes of a channel lie
 together. Such a block serves two output rows, whose weights are shifted by one byte, and three output columns:
 
@@ -55,7 +57,7 @@ def schedule_depthwise_dot(operator: AnyOperator, context: Context) -> MaybeSche
     phases = flat_phases(context.isa.lanes8, target)
     if operator.output.height < ROWS or target.pixel < CHANNELS or phases.lanes != LANES:
         return None
-    if not pays(operator, context.place(operator.input), target, phases):
+    if not context.isa.dot_always_pays and not pays(operator, context.place(operator.input), target, phases):
         return None
     writer = DepthwiseDotWriter(operator, context, phases)
     return Scheduled(
@@ -178,8 +180,9 @@ class DepthwiseDotWriter:
             weights.append([first, [self.kernel.bind(tir.reinterpret(quad, "int8x16"), "weight") for quad in second]])
         starts = self.kernel.local(COLUMNS * STARTS, "int32x8")
         offsets = tir.concat([tir.reinterpret(offset, "int32x4")] * 2)
+        begin = self.isa.dot_start(tir.cast(start, "int32"), [tir.concat(first) for first, _ in weights])
         for index in range(COLUMNS * STARTS):
-            self.kernel.store(starts, index, offsets if index % STARTS == ROWS else tir.cast(start, "int32"))
+            self.kernel.store(starts, index, offsets if index % STARTS == ROWS else begin)
         return _Block(starts, multiplier, weights)
 
     def _rows(self, row: Expr, channel: Expr, block: _Block) -> None:
@@ -197,7 +200,7 @@ class DepthwiseDotWriter:
 
         def arrange(pixels: list[Expr], number: int) -> None:
             for quad, value in enumerate(interleave(self.kernel, pixels)):
-                self.kernel.store(blocks, number % SIZE * QUADS + quad, value)
+                self.kernel.store(blocks, number % SIZE * QUADS + quad, self.isa.dot_operand(value))
 
         def columns(group: Expr, count: int) -> None:
             at = self.kernel.bind(group * COLUMNS, "column")

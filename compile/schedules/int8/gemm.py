@@ -287,7 +287,7 @@ class Int8GemmWriter:
         width = sum(tir.split_dtype(tir.dtype_of(part))[1] for part in scale)
         parts = (parts * self._pixels_together(width))[: self._pixels_together(width)]
         value = self._requantize(positions[0], channel, [acc for part in parts for acc in part], scale * len(parts))
-        pieces = [value] if len(parts) == 1 else tir.words(self.kernel.bind(value, "pixels"), width)
+        pieces = [value] if len(parts) == 1 else self.isa.pieces(self.kernel.bind(value, "pixels"), width)
         for position, piece in zip(positions, pieces, strict=False):
             self.kernel.store(self.frame.tensors[1], position.at(self.target) + self.target.origin + channel, piece)
 

@@ -24,6 +24,7 @@ from compile.codegen.program_to_objects import ScheduledNetwork, compile_program
 from compile.intrin.i8mm import I8mm
 from compile.intrin.table import find_instruction_set
 from compile.intrin.wasm.rotated import Rotated
+from compile.intrin.wasm.sliding import Sliding
 from compile.ir.compiled_network import BLOB_ALIGNMENT, CompiledNetwork
 from compile.ir.memory_plan import plan_memory
 from compile.link.wasm import HEADER
@@ -143,7 +144,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
     "rvv": (r"vwmacc\.vx", r"vfcvt\.x\.f\.v", r"vsadd\.vv", r"vnclip\.wi"),
     "avx2": ("vpmaddwd", "vpmulhrsw", "vpackssdw", "vroundps"),
     "simd128": (r"i32x4\.dot_i16x8_s", r"i16x8\.q15mulr_sat_s", r"i8x16\.narrow_i16x8_s", r"f32x4\.nearest"),
-    "relaxed": (r"i32x4\.relaxed_dot_i8x16_i7x16_add_s", r"i16x8\.q15mulr_sat_s"),
+    "relaxed": (r"i32x4\.relaxed_dot_i8x16_i7x16_add_s", r"i16x8\.relaxed_q15mulr_s"),
     "avxvnni": (r"\{vex\}\s+vpdpbusd", "vpmulhrsw"),
     "vnni": ("vpdpbusd", "vpmulhrsw"),
 }
@@ -155,7 +156,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "rvv": (r"vfn?m(acc|add|sac|sub)\.\w+",),
     "avx2": ("vpdpbusd", "vpdpwssd", "vpmaddubsw", r"vfn?m(add|sub)\w*"),
     "simd128": (r"[\w.]*relaxed\w*", r"\w+\.atomic\.\w+"),  # whose results depend on the engine
-    "relaxed": (r"[\w.]*relaxed_(?!dot)\w*", r"\w+\.atomic\.\w+"),  # a product and a sum are rounded twice
+    "relaxed": (r"[\w.]*relaxed_(?!dot|q15mulr)\w*", r"\w+\.atomic\.\w+"),  # a product and a sum are rounded twice
     "avxvnni": ("vpdpbusd", "vpmaddubsw", r"vfn?m(add|sub)\w*"),  # without {vex} it would be that of AVX-512
     "vnni": ("vpmaddubsw", r"vfn?m(add|sub)\w*"),
 }
@@ -233,13 +234,21 @@ def unpacked(variant: str, operator: Conv2d, constants: bytes) -> NDArray[np.int
         for index in range(panel.count):
             start = panel.start + index * panel.bytes_each + parameter_bytes(isa, panel.columns, panel.copies)
             packed = np.frombuffer(constants, np.int8, shape.segments * length * panel.columns, start)
-            if isinstance(isa, Rotated):
+            if isinstance(isa, Sliding):
+                packed = slid_back(packed.reshape(-1, panel.columns, group))
+            elif isinstance(isa, Rotated):
                 packed = turned_back(packed.reshape(shape.segments, -1), panel.columns, isa.group_bytes)
             steps = packed.reshape(shape.segments, length // group, panel.columns, group).transpose(2, 0, 1, 3)
             segments = steps.reshape(panel.columns, shape.segments, length)
             assert not segments[..., shape.length :].any()
             rows.append(segments[..., : shape.length].reshape(panel.columns, height, width, place.pixel))
     return np.concatenate(rows)[:out, ..., :depth]
+
+
+def slid_back(packed: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return [units, columns, 4] of weights whose lane i of a vector begins with unit i."""
+    units, columns, _ = packed.shape
+    return packed[(np.arange(units)[:, None] - np.arange(columns) % 4) % units, np.arange(columns)]
 
 
 def turned_back(packed: NDArray[np.int8], columns: int, size: int) -> NDArray[np.int8]:

@@ -30,12 +30,11 @@ VARIANTS = [(target, variant) for target in KERNEL_TARGETS for variant in target
 # Without products the kernels of plain NEON run, and a matrix product is no better for a depthwise layer.
 SHARED = {
     (variant, family)
-    for variant in ("dot", "i8mm", "avxvnni")
+    for variant in ("dot", "i8mm", "avxvnni", "relaxed")
     for family in ("elementwise", "movement", "maps", "wide maps")
 } | {
     ("avxvnni", "depthwise"),
     ("i8mm", "depthwise"),
-    *(("relaxed", family) for family in FAMILIES if family not in ("gemm", "dense", "logits", "wide layers")),
 }
 
 
