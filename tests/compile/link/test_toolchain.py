@@ -125,7 +125,7 @@ def test_compiler_errors_are_shown(tmp_path: Path) -> None:
     unit = tmp_path / "wrong.c"
     unit.write_text("int main(void) { return not_there; }\n")
     with pytest.raises(UsageError, match="not_there"):
-        run_zig(["cc", str(unit), "-o", str(tmp_path / "wrong")])
+        run_zig(["cc", "-c", str(unit), "-o", str(tmp_path / "wrong.o")])
 
 
 def test_a_linker_that_writes_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
