@@ -2,6 +2,7 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 const HEIGHT = 380, LEFT = 52, RIGHT = 24, TOP = 16, BOTTOM = 46;
+const LABEL = 46; // room between the axis and 0 ms: labels of int8 stand to the left of their points
 
 function node(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
@@ -25,7 +26,8 @@ export function chart(place, results) {
   const width = Math.min(640, Math.max(320, place.clientWidth || 640)); // a unit is a pixel: text stays legible
   const most = Math.max(...points.map((it) => it.median_ms)) * 1.15 || 1;
   const tops = points.map((it) => it.network.top1), low = Math.min(...tops) - 2, high = Math.max(...tops) + 2;
-  const x = (ms) => LEFT + ms / most * (width - LEFT - RIGHT), y = (top) => HEIGHT - BOTTOM - (top - low) / (high - low) * (HEIGHT - TOP - BOTTOM);
+  const x = (ms) => LEFT + LABEL + ms / most * (width - LEFT - LABEL - RIGHT);
+  const y = (top) => HEIGHT - BOTTOM - (top - low) / (high - low) * (HEIGHT - TOP - BOTTOM);
   const said = points.map((it) => `${it.network.label} ${it.network.precision}: ${it.network.top1.toFixed(1)} % at ${it.median_ms.toFixed(2)} ms`).join('; ');
   const svg = node('svg', { viewBox: `0 0 ${width} ${HEIGHT}`, role: 'img', 'aria-label': `Published top-1 against latency here. ${said}` });
   svg.append(node('path', { class: 'axis', d: `M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${width - RIGHT}` }));
