@@ -10,17 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from repghost.bundled import NAME
-from repghost.channels import GREY, GREY_AND_ONE, RGB
+from repghost.channels import GREY, RGB
 from repghost.checkpoints.timm_hub import SOURCE, open_checkpoint
 from repghost.errors import RepGhostError, UsageError, option
 from repghost.evaluation.classes import match_names
 from repghost.network.model import RepGhostNet
 
 STEM = "conv_stem.weight"
-_SAID = {
-    GREY: "the weights of its first layer for red, green and blue are added up for {} channel",
-    GREY_AND_ONE: "the weights of its first layer for red, green and blue are repeated for {} channels, and rescaled",
-}
 HEAD = ("classifier.weight", "classifier.bias")
 
 
@@ -92,7 +88,8 @@ def read_start(source: str | Path, width: float, channels: int = 3) -> Start:
     tensors, notes = dict(checkpoint.state_dict), checkpoint.notes
     if checkpoint.spec.in_chans != channels:
         tensors[STEM] = _stem_for(tensors[STEM], channels, source)
-        notes = (*notes, f"{source}: {_SAID[min(channels, 2)]}".format(channels))
+        made = "added up for 1 channel" if channels == GREY else f"repeated for {channels} channels, and rescaled"
+        notes = (*notes, f"{source}: the weights of its first layer for red, green and blue are {made}")
     return Start(str(source), tensors, checkpoint.spec.num_classes, checkpoint.labels, notes)
 
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet
 from compile.intrin.vnni import SIGN, Vnni
+from compile.intrin.wasm.rotated import LANES
 from compile.intrin.wasm.simd128 import Simd128, WideSimd128, whole_registers
-from compile.intrin.wasm.sliding import LANES, Sliding
+from compile.intrin.wasm.sliding import Sliding
 from compile.ir import tir
 from compile.ir.tir import Expr
 

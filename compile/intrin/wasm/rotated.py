@@ -1,8 +1,8 @@
 """Matrix products that rotate four units of a pixel instead of repeating each of them, for WebAssembly.
 
-A unit is what one product takes of a pixel: a pair, or four bytes. Lane i of a vector of four channels is multiplied
-with unit (i + turn) % 4 of a pixel, for turns 0 to 3, and its weights are stored that way. A turn is a plain load, and
-its address may have a constant in it: engines of x86-64 add such a constant by an instruction of its own where a load
+A unit is what one product takes of a pixel, a pair. Lane i of a vector of four channels is multiplied with unit
+(i + turn) % 4 of a pixel, for turns 0 to 3, and its weights are stored that way. A turn is a plain load, and its
+address may have a constant in it: engines of x86-64 add such a constant by an instruction of its own where a load
 repeats an element or widens it.
 """
 

@@ -18,12 +18,10 @@ from numpy.typing import NDArray
 
 from compile.intrin.base import GemmShape, GemmTile, Operand
 from compile.intrin.repeated import Pairs
+from compile.intrin.wasm.rotated import LANES, LOADED
 from compile.ir import tir
 from compile.ir.memory_plan import round_up
 from compile.ir.tir import Expr, Kernel, Pointer
-
-LANES = 4  # int32 in a register, and units that a load takes
-LOADED = 16  # bytes of a pixel that `Operand.whole_steps` counts by
 
 
 class Sliding(Pairs):

@@ -4,7 +4,8 @@ import pytest
 
 from compile.intrin.base import GemmShape, GemmTile
 from compile.intrin.wasm.relaxed_dot import RelaxedDot
-from compile.intrin.wasm.sliding import LANES, places_behind
+from compile.intrin.wasm.rotated import LANES
+from compile.intrin.wasm.sliding import places_behind
 from tests.support.product_loop import product_loop
 
 PRODUCT = "i32x4.relaxed_dot_i8x16_i7x16_add_s"
