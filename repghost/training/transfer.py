@@ -94,9 +94,7 @@ def read_start(source: str | Path, width: float, channels: int = 3) -> Start:
 
 
 def _stem_for(stem: Tensor, channels: int, source: str | Path) -> Tensor:
-    """Return the weights of a stem for RGB [N, 3, H, W] as those for other channels, by timm's rule.
-
-    Source: timm.models._manipulate.adapt_input_conv.
+    """Return the weights of a stem for RGB [N, 3, H, W] as those for other channels, as timm makes them.
 
     Raises:
         UsageError: for weights that are not for RGB.
@@ -106,10 +104,10 @@ def _stem_for(stem: Tensor, channels: int, source: str | Path) -> Tensor:
             f"{source}: takes {stem.shape[1]} colour channels, the network {channels}; give "
             f"{option('in_chans', stem.shape[1])}. Only weights for {RGB} are made into others."
         )
-    if channels == GREY:
-        return stem.sum(1, keepdim=True)
-    repeated: Tensor = stem.repeat(1, -(-channels // RGB), 1, 1)[:, :channels] * (RGB / channels)
-    return repeated
+    from timm.models import adapt_input_conv  # heavy, and few runs need it
+
+    adapted: Tensor = adapt_input_conv(channels, stem.clone())
+    return adapted
 
 
 def freeze(model: RepGhostNet, what: str) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.models import adapt_input_conv
 
 import repghost
 from repghost.api.training.recipes import recipe_with
@@ -55,8 +54,8 @@ def test_weights_of_three_colours_begin_a_grey_network(tmp_path: Path) -> None:
     four = RepGhostNet(0.25, 3, in_chans=4).eval()
     start = read_start(tmp_path / "rgb.safetensors", 0.25, 4)
     assert start.load_into(four) == () and "repeated for 4 channels" in start.notes[-1]
-    by_timm = adapt_input_conv(4, colour.conv_stem.weight.detach().clone())
-    assert torch.equal(four.conv_stem.weight, by_timm)
+    of_rgb = colour.conv_stem.weight
+    assert torch.equal(four.conv_stem.weight, torch.cat([of_rgb, of_rgb[:, :1]], dim=1) * 0.75)
     write_checkpoint(tmp_path / "grey.safetensors", grey)
     with pytest.raises(UsageError, match="takes 1 colour channels, the network 3"):
         read_start(tmp_path / "grey.safetensors", 0.25, 3)
