@@ -144,6 +144,7 @@ def restore(folder: Path, versions: dict[str, bytes]) -> None:
         (folder / name).write_bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", WHOLE_FOLDERS.values(), ids=WHOLE_FOLDERS.keys())
 def test_a_folder_whose_writer_is_killed_is_the_old_or_the_new_one(write: Writer, tmp_path: Path) -> None:
     folder = tmp_path / "place"
@@ -158,6 +159,7 @@ def test_a_folder_whose_writer_is_killed_is_the_old_or_the_new_one(write: Writer
     assert content(folder) == new and not leftovers(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", SINGLE_FILES.values(), ids=SINGLE_FILES.keys())
 def test_every_file_is_the_old_or_the_new_one(write: Writer, tmp_path: Path) -> None:
     folder = tmp_path / "place"

@@ -58,6 +58,7 @@ def test_a_run_that_fails_says_why(stand_in: None, tmp_path: Path) -> None:
         measure_run(9, False, tmp_path)
 
 
+@pytest.mark.slow
 def test_every_run_starts_without_kernels_and_the_page_is_written(stand_in: None, tmp_path: Path) -> None:
     (tmp_path / "performance.md").write_text(
         f"before\n{COMPILE_SECTION.markers.begin}\nold\n{COMPILE_SECTION.markers.end}\nafter\n"

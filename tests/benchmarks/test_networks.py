@@ -36,6 +36,7 @@ def test_import_only(tmp_path: Path) -> None:
     assert "1 of 2 are imported, 0 are compiled" in page and "not run" in page
 
 
+@pytest.mark.slow
 def test_builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     requests: list[Any] = []
     report = {"builds": [{"target": target, "verification": {"verified": True}} for target in ("arm64", "x86-64")]}

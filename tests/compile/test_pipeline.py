@@ -347,6 +347,7 @@ def test_a_foreign_file_gets_its_preprocessing_from_the_user(
     assert load(tmp_path / "build/a_net-32px/host/int8").labels == CLASSES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["truncated", "no onnx", "float", "other size", "other width", "fp32"])
 def test_a_wrong_quantized_file_is_named(data: Path, finished: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file.onnx"
@@ -446,6 +447,7 @@ def test_images_without_a_test_split_are_not_evaluated(weights: Path, tmp_path: 
     assert subject.unmeasured == "pictures has no test split"
 
 
+@pytest.mark.slow
 def test_random_weights_are_asked_for_and_say_so() -> None:
     subject = random_subject("1.11", SIZE, seed=0)
     assert subject.folder == "repghostnet_1_11x-32px-random"

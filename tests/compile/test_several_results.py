@@ -93,6 +93,7 @@ def test_the_program_gives_the_numbers_of_each_result_one_behind_the_other(
     assert np.array_equal(run(program, images), np.concatenate(expected, axis=1))
 
 
+@pytest.mark.slow
 def test_a_build_gives_the_same_bits(
     program: Program, images: np.ndarray, host_build: Callable[[Any], LoadedModel]
 ) -> None:

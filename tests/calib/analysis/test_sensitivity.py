@@ -79,6 +79,7 @@ def test_what_the_last_bit_of_the_weights_changes_is_no_sensitivity(
     assert entry.weight == 0
 
 
+@pytest.mark.slow
 def test_changes_measured_together_are_those_measured_alone(
     graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
 ) -> None:
@@ -163,6 +164,7 @@ def test_the_tensors_that_change_most_are_those_by_exact_divergences(
     assert suspects(graph, FloatTape(graph, torch.from_numpy(images[:6])), spec.activations) == expected
 
 
+@pytest.mark.slow
 def test_a_tensor_whose_range_is_far_too_wide_gets_another_observer(graph: Graph, images: NDArray[np.float32]) -> None:
     statistics = collect_statistics(graph, [images])
     wide = {"blocks.2.0.add", "blocks.5.0.ghost1.primary"}
@@ -197,6 +199,7 @@ def test_the_least_change_is_that_of_the_sums_over_all_batches(
     assert least_change(graph, batches, options) == {name: int(np.argmin(found)) for name, found in sums.items()}
 
 
+@pytest.mark.slow
 def test_options_that_quick_arithmetic_cannot_tell_apart_are_computed_exactly(
     graph: Graph, spec: QuantSpec, images: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +216,7 @@ def test_options_that_quick_arithmetic_cannot_tell_apart_are_computed_exactly(
     assert least_change(graph, batches, {name: options[:2]}) == {name: 0}  # the first of equals
 
 
+@pytest.mark.slow
 def test_a_choice_repeats_itself_from_its_json(graph: Graph, images: NDArray[np.float32]) -> None:
     statistics = collect_statistics(graph, [images[:4]])
     chosen = choose_observers(graph, statistics, [images[:4]], QuantConfig())

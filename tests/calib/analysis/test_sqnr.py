@@ -47,6 +47,7 @@ def quantized(images: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactor
     return graph, lower(read_qdq(path))
 
 
+@pytest.mark.slow
 def test_every_operator_but_moved_ones_has_an_error(
     quantized: tuple[Graph, Program], images: NDArray[np.uint8]
 ) -> None:

@@ -65,6 +65,7 @@ def test_a_long_block_is_divided_where_one_new_tensor_is_read_behind() -> None:
     assert max(len(block.inputs) for block in long) == MOST_LAYERS + 2
 
 
+@pytest.mark.slow
 def test_divided_blocks_learn() -> None:
     graph, spec = quantize(dense_block(MOST_LAYERS + 1))
     learned = learn_rounding(graph, spec, PREPROCESS.normalize(IMAGES), replace(QUICK, steps=20))
@@ -143,6 +144,7 @@ def test_equal_seeds_learn_equal_weights(graph: Graph, spec: QuantSpec, images: 
         np.testing.assert_array_equal(getattr(a, "weight", 0), getattr(b, "weight", 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_too_few_images_to_evaluate_leave_or_learn_but_never_fail(
     count: int, graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
@@ -151,6 +153,7 @@ def test_too_few_images_to_evaluate_leave_or_learn_but_never_fail(
     assert (result == graph) if count == 1 else len(result.operators) == len(graph.operators)
 
 
+@pytest.mark.slow
 def test_a_block_that_learning_does_not_help_stays(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
     wild = RoundingSettings(steps=2, batch=4, rate=1e3, bias_rate=1e3)
     result = learn_rounding(graph, spec, images, wild)

@@ -45,6 +45,7 @@ def test_every_tensor_and_layer_gets_its_numbers(graph: Graph, spec: QuantSpec) 
             assert spec.activations[op.name].zero_point == -128
 
 
+@pytest.mark.slow
 def test_neither_order_nor_batching_changes_the_spec(graph: Graph, images: NDArray[np.float32]) -> None:
     config = QuantConfig()
     single = [images[i : i + 1] for i in range(8)]

@@ -89,6 +89,7 @@ def test_the_cheapest_lever_that_is_enough_is_kept(
     assert 100.0 * np.mean(predictions != search_images.labels) == pytest.approx(found.chosen.drop_points)
 
 
+@pytest.mark.slow
 def test_nothing_that_is_enough_is_an_accuracy_gate_missed(
     graph: Graph, search_images: SearchImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +198,7 @@ def test_auto_writes_what_it_tried_and_its_settings_repeat_the_file(
     assert digests[0] == digests[1]
 
 
+@pytest.mark.slow
 def test_a_missed_gate_exits_with_3_and_writes_nothing(
     checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,7 @@ def test_the_loss_of_numbers_is_the_detectors_own(model: SSDLite, coco: Path) ->
     assert all(float(found[name]) == pytest.approx(float(value), rel=1e-5) for name, value in expected.items())
 
 
+@pytest.mark.slow
 def test_before_its_first_step_a_detector_has_the_integers_of_calibration(start: repghost.QuantizedNetwork) -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
     module = repghost.prepare_qat(start).eval()
@@ -109,6 +110,7 @@ def test_before_its_first_step_a_detector_has_the_integers_of_calibration(start:
     assert repghost.convert(module).network.detection == start.network.detection
 
 
+@pytest.mark.slow
 def test_a_trained_detector_is_an_integer_program_with_the_rule_of_its_boxes(
     trained: Path, start: repghost.QuantizedNetwork
 ) -> None:
@@ -128,6 +130,7 @@ def start_graph(start: repghost.QuantizedNetwork, folder: Path) -> Any:
     return read_qdq(folder / "start.qdq.onnx")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_network(
     trained: Path, start: repghost.QuantizedNetwork, coco: Path, tmp_path: Path
 ) -> None:

@@ -311,6 +311,7 @@ def test_a_scale_below_every_normal_number_is_refused() -> None:
         QParams(0.0)
 
 
+@pytest.mark.slow
 def test_branch_statistics_freeze_by_a_buffer() -> None:
     weights = BranchWeights(lively_model(), 0.1)
     assert weights.observes

@@ -48,6 +48,7 @@ def test_the_program_before_the_first_step_is_that_of_calibration(mode: str, cha
     assert digest(network.convert()) == digest(expected)
 
 
+@pytest.mark.slow
 def test_a_step_changes_it() -> None:
     model = lively_model()
     graph, settings = graph_of(fuse(model)), QatSettings(mode="fused", distillation=0.0, learning_rate=0.02)

@@ -75,6 +75,7 @@ def test_every_tensor_equals_the_reference(
     np.testing.assert_array_equal(actual.numpy(), expected)
 
 
+@pytest.mark.slow
 def test_quantization_keeps_most_of_the_signal(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
     x = torch.from_numpy(images)
     real, exact = run_float(graph, x), ExactNetwork(graph, spec)(x)

@@ -94,6 +94,7 @@ def test_rows_are_measured_once_and_a_second_run_measures_nothing(
     assert isinstance(again.exception, AssertionError)
 
 
+@pytest.mark.slow
 def test_a_tool_that_is_missing_is_named_and_the_others_are_measured(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

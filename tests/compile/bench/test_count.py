@@ -244,6 +244,7 @@ def test_threads_share_all_instructions_of_an_inference(arm64_bundle: Path, coun
     assert two.total / 2 <= two.longest < two.total == sum(two.by_thread)
 
 
+@pytest.mark.slow
 def test_more_steps_than_layers_are_refused(arm64_bundle: Path, counter: InstructionCounter) -> None:
     nothing = Counted(Stretch({"dot": 1}), {})
     with pytest.raises(IntegrityError, match="1 steps were counted"):

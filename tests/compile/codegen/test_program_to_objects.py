@@ -120,6 +120,7 @@ def test_the_archive_of_a_variant_has_each_kernel_once_and_needs_no_other(target
         assert {name for name in functions if not is_kernel(name)} == {variant.step_symbol}
 
 
+@pytest.mark.slow
 def test_what_two_arm_variants_have_in_common_is_compiled_once_for_the_plainer() -> None:
     neon, dot, i8mm = (archive_members(variant.object_bytes) for variant in compiled("arm64").variants)
     for plain, fast in ((neon, dot), (dot, i8mm)):
@@ -170,6 +171,7 @@ def count(assembly: str, mnemonic: str) -> int:
     return len(re.findall(rf"^\s+{mnemonic}(?:\.\w+)?\s", assembly, re.MULTILINE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANT_IDS)
 def test_the_promised_instructions_are_used_and_no_others(variant: str) -> None:
     assembly = built(variant).assembly
@@ -277,6 +279,7 @@ def test_int8_weights_of_a_dense_layer_are_what_its_kernel_reads(variant: str, l
     np.testing.assert_array_equal(unpacked(variant, operator, network.weights[start:]), operator.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["arm64", "x86-64"])
 def test_the_blob_holds_what_every_variant_reads_once(target: str) -> None:
     program = small_program()

@@ -38,6 +38,7 @@ def invoke(board: Standin, *words: str) -> Result:
     return CliRunner().invoke(cli, [*words, "--ssh-config", str(board.config())])
 
 
+@pytest.mark.slow
 def test_what_busybox_says_is_understood(small: Standin) -> None:
     facts = probe(small.connection(str(small.home / "probe")))
     assert facts.digest_tool == "sha256sum" and facts.writable and facts.loaders is not None

@@ -178,6 +178,7 @@ def test_a_host_that_is_an_option_is_refused(words: tuple[str, ...], tmp_path: P
         assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_the_commands_import_neither_torch_nor_tvm(board: Standin, versions: list[Bundle]) -> None:
     code = (
         "import sys; from repghost.cli import cli\n"

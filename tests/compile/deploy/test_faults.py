@@ -79,6 +79,7 @@ def test_a_board_that_cannot_be_reached(
     fails(versions[1], board.connection("app", config(board), connect_limit_s=1), 5, words)
 
 
+@pytest.mark.slow
 def test_an_account_without_a_shell(board: Standin, versions: list[Bundle]) -> None:
     board.profile("echo This account is currently not available. >&2; exit 1")
     fails(versions[1], board.connection("app"), 5, "ran no command.*not available.*POSIX sh")

@@ -49,6 +49,7 @@ def machine(host: Target) -> str:
     return next(name for name, target in ALIASES.items() if target == host.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_honest_board_is_served(command: str, versions: list[Bundle], machine: str) -> None:
     board = FakeBoard(machine, versions[:2])
@@ -175,6 +176,7 @@ def test_a_name_on_the_board_moves_no_cursor(versions: list[Bundle], machine: st
     assert r"aaaaaaaaaaaa  1970-01-01" in done.output and r"\x1b[2J \u202e p" in done.output
 
 
+@pytest.mark.slow
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.lists(anything, max_size=5), st.booleans())
 def test_any_answer_for_the_lock_is_survived(lines: list[bytes], whole: bool) -> None:

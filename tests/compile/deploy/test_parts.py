@@ -184,6 +184,7 @@ def test_a_board_is_read() -> None:
     assert expected_variant(ARM64, ["neon", "dot", "i8mm"], pi) == "dot"
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(

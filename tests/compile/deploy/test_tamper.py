@@ -83,6 +83,7 @@ def test_nothing_runs_when_a_byte_differs(versions: list[Bundle], tmp_path: Path
     assert watched(path, place) == ["code 6"]
 
 
+@pytest.mark.slow
 def test_the_runner_loads_nothing_before_its_digest(
     versions: list[Bundle], host: Target, host_files: dict[str, bytes], tmp_path: Path
 ) -> None:

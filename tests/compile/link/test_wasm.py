@@ -149,5 +149,6 @@ def test_chromium_gives_the_logits_of_the_reference(bundle: Path, tmp_path: Path
     assert relaxed[0] == "unsupported" or relaxed == ["relaxed", 0]
 
 
+@pytest.mark.slow
 def test_a_bundle_for_the_web_holds_what_its_form_says(bundle: Path) -> None:
     assert {path.name for path in bundle.iterdir()} == WASM.files | {MANIFEST}

@@ -41,6 +41,7 @@ def test_each_layer_within_one_step(
     assert check_steps(model, program, images, preprocess(), evaluator) <= near_ties
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulator", ["int16", "int32"])
 def test_each_layer_of_a_repghostnet_within_one_step(tmp_path: Path, accumulator: str) -> None:
     config = config_from_dict({"depthwise_accumulator": accumulator})

@@ -69,6 +69,7 @@ def foreign_model(seed: int, layers: list, normalized: bool, matmul: bool, dynam
     return net.build("logits", 3, ["batch" if dynamic else 1, 3, SIZE, SIZE])
 
 
+@pytest.mark.slow
 @settings(DETERMINISTIC, max_examples=40)
 @given(
     st.integers(0, 2**32 - 1),

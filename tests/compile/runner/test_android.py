@@ -22,6 +22,8 @@ from tests.support.classify import classify, expected, scores, written
 from tests.support.fake_bundle import fake_files, fake_sections
 from tests.support.reseal import reseal
 
+pytestmark = pytest.mark.slow  # the bundle is linked with a C library of its own
+
 HEADER, PROGRAM = 64, 56  # bytes of the ELF header and of one row of its table of segments
 
 
@@ -32,7 +34,6 @@ def android_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
 def test_the_runner_needs_nothing_of_the_system(android_bundle: Path, arm64_bundle: Path) -> None:
     data = (android_bundle / "repghost-run").read_bytes()
     elf = check_runner(data, ANDROID)

@@ -50,6 +50,7 @@ def test_names_with_separators_come_back_as_they_are(host_bundle: Path, tmp_path
     assert {entry["class"]: entry["label"] for entry in json.loads(done.stdout)["top"]} == dict(enumerate(labels))
 
 
+@pytest.mark.slow
 def test_arm64_gives_the_same_scores(host_bundle: Path, arm64_bundle: Path, emulator: Emulator, tmp_path: Path) -> None:
     files = written(tmp_path)
     done = classify(arm64_bundle, "--top", "10", *files.values(), prefix=tuple(emulator.command("cortex-a53")))

@@ -96,6 +96,7 @@ def test_pixels_are_those_of_python(decoded: dict[str, Any], name: str) -> None:
     np.testing.assert_array_equal(decoded[name], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bands", [2, 4])
 def test_stored_bands_are_those_of_python(decoder: Decoder, bands: int) -> None:
     exif = Image.Exif()
@@ -166,6 +167,7 @@ for _name in ("JPEG 4:2:0 95 False", "JPEG 4:2:0 95 True", "RGB", "palette"):
         HOSTILE[f"{_name}, {_part} %"] = IMAGES[_name][: _size * _part // 100]
 
 
+@pytest.mark.slow
 def test_hostile_images_are_refused_with_a_reason(decoder: Decoder) -> None:
     assert MAX_PIXELS < 30000 * 30000
     for name, answer in zip(HOSTILE, decoder.decode(list(HOSTILE.values())), strict=True):

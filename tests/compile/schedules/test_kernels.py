@@ -99,6 +99,7 @@ def test_rows_cover_every_pair() -> None:
     assert rows == covering(axes, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_grid_compares_something(family: str) -> None:
     """Where inputs and weights are random the answers vary, and most of them are not limited by a bound."""
@@ -138,6 +139,7 @@ def host_variant(host: Target) -> Variant:
     return host.variants[0]
 
 
+@pytest.mark.slow
 def test_one_wrong_answer_is_found_and_named(host: Target, host_variant: Variant) -> None:
     case = FAMILIES["gemm"]()[0]
     wrong = _Wrong(case.name, case.operator, case.tensors, case.image, case.halos)

@@ -120,6 +120,7 @@ def test_a_link_of_the_contents_opens_its_section(page: Page) -> None:
     assert page.run("document.querySelectorAll('details[open]').length") == 1
 
 
+@pytest.mark.slow
 def test_without_a_script_one_answer_and_the_table_of_all_boards_are_there(page: Page) -> None:
     page.send("Emulation.setScriptExecutionDisabled", value=True)
     address = page.run("location.href.split('#')[0]")

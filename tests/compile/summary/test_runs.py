@@ -96,6 +96,7 @@ def test_a_changed_image_means_another_run(tmp_path: Path, ran: list[Request]) -
     assert len(ran) == 2
 
 
+@pytest.mark.slow
 def test_how_long_it_takes_is_said_before_the_first_width(tmp_path: Path, ran: list[Request]) -> None:
     lines: list[str] = []
     request = Request("host", (INT8, FP32), output=tmp_path, calibration_images=20, test_images=30)

@@ -108,6 +108,7 @@ def test_the_sheet_holds_every_value_in_full(summary: Summary) -> None:
     assert values == [value for value in expected if value is not None]
 
 
+@pytest.mark.slow
 def test_one_changed_number_changes_page_figure_and_gate(summary: Summary) -> None:
     values = json.loads(render(summary, "json"))
     network = values["networks"][1]
@@ -219,6 +220,7 @@ def test_command_writes_every_format_and_makes_the_same_page_of_its_json(summary
     assert again.output == (tmp_path / "page" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_command_says_a_few_sentences_and_where_the_others_are(
     summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

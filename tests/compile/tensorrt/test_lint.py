@@ -61,6 +61,7 @@ def test_what_the_writer_writes_is_clean(made: tuple, tmp_path: Path, jetpack: s
     assert code == 0, output
 
 
+@pytest.mark.slow
 def test_a_promise_is_kept_for_each_convolution(made: tuple) -> None:
     model, promise = made[0]("float32", 17, True), made[1].layer_types()
     makers = {node.output[0]: node for node in model.graph.node}

@@ -54,6 +54,7 @@ def made() -> Iterator[Made]:
     yield Made(graph, half_spec(graph, spec), preprocess.normalize(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("squeeze_excite", "depthwise"), CHOICES)
 def test_every_choice_keeps_every_rule(made: Made, squeeze_excite: str, depthwise: str) -> None:
     options = PlacementOptions(squeeze_excite, depthwise)

@@ -59,6 +59,7 @@ def test_a_bundle_holds_what_its_jetpack_reads(runs: Runs, jetpack: str) -> None
     assert JETPACKS[jetpack].flags["int8"] in readme and "weights are random" in readme
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jetpack", JETPACKS)
 def test_the_calibration_cache_names_tensors_of_the_float_file(runs: Runs, jetpack: str) -> None:
     folder = runs.bundle(jetpack)
@@ -83,6 +84,7 @@ def test_a_wrong_calibration_cache_is_named(text: str) -> None:
         parse_calibration_cache(text or "\n")
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bundle_from_the_cache(runs: Runs) -> None:
     first, lines = runs.report("6"), []
     again = run(runs.request("6"), lines.append)
@@ -292,6 +294,7 @@ def test_a_config_with_zero_points_is_refused(runs: Runs, tmp_path: Path) -> Non
         run(runs.request("6", output=tmp_path / "out", config=path), lambda line: None)
 
 
+@pytest.mark.slow
 def test_a_gate_without_a_measurement_fails_after_the_bundle_is_written(runs: Runs) -> None:
     with pytest.raises(AccuracyGateError, match="none was measured: the weights are random"):
         run(runs.request("6", max_drop=1.0), lambda line: None)

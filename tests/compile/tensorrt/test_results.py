@@ -138,6 +138,7 @@ def test_weights_keep_their_integers() -> None:
     assert weight_scales(np.zeros((1, 2, 1, 1), np.float32)).tolist() == [1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jetpack", "version"), VERSIONS)
 def test_a_board_checks_and_finds_the_boxes_of_the_definition(
     made: Any, board: Board, tmp_path: Path, jetpack: str, version: str
@@ -216,6 +217,7 @@ def test_the_photo_is_drawn_as_the_runner_draws_it(built: Any, tmp_path: Path) -
     assert [path.name for path in tmp_path.glob("*.part")] == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_is_named_and_the_rest_goes_on(built: Any, tmp_path: Path) -> None:
     jetson, bundle, photo = built
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0broken")
@@ -237,6 +239,7 @@ def test_what_cannot_be_used_is_named_and_the_rest_goes_on(built: Any, tmp_path:
         assert done.returncode == code and words in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 def test_numbers_that_are_none_give_no_box_and_absent_ones_an_error(built: Any) -> None:
     jetson, bundle, photo = built
     Image.fromarray(sample_picture(bundle, 1)).save(photo)
@@ -282,6 +285,7 @@ def test_a_decompression_bomb_is_no_photo(script: Any, tmp_path: Path) -> None:
         script.read_photo(tmp_path / "large.png")
 
 
+@pytest.mark.slow
 def test_any_file_with_several_results_becomes_a_bundle(made: Any, board: Board, tmp_path: Path) -> None:
     bundle = check_bundle(Path(shutil.copytree(made("plain", "6"), tmp_path / "bundle")))
     assert "detection" not in bundle.manifest and "detect.sh" not in bundle.manifest["files"]

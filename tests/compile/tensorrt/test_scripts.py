@@ -95,6 +95,7 @@ def test_a_layer_that_was_promised_in_float_may_be_float(bundle: Copy, board: Bo
     assert jetson.run(folder, "check.sh").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["8.4.1", "8.6.2", "10.0.1", "10.13.0"])
 @pytest.mark.parametrize("script", ["build.sh", "check.sh", "measure.sh"])
 def test_another_tensorrt_is_refused(bundle: Copy, board: Board, version: str, script: str) -> None:
@@ -103,6 +104,7 @@ def test_another_tensorrt_is_refused(bundle: Copy, board: Board, version: str, s
     assert f"for JetPack 6 with TensorRT 10.3, this board has TensorRT {version}" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [{"version": "8.6.2"}, {"cuda": "11.8.0"}, {"model": "NVIDIA Jetson AGX Orin Developer Kit"}],
@@ -199,6 +201,7 @@ def test_dla_takes_its_ranges_from_the_cache(bundle: Copy, board: Board) -> None
     assert head == "TRT-100300-EntropyCalibration2" and rest in (folder / "calibration.cache").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("jetpack", "version", "model", "code", "words"),
     [

@@ -72,6 +72,7 @@ def test_the_exponential_is_that_of_python_to_the_bit() -> None:
     np.testing.assert_array_equal(np.asarray(found), exponential(x))
 
 
+@pytest.mark.slow
 def test_a_bundle_gives_boxes_in_pixels_and_results_by_name(detector: Path) -> None:
     script = f"""{LOAD} const image = {IMAGE};
       const results = await model.results(image), rgb = await model.prepare(image);

@@ -82,11 +82,13 @@ def choose(page: Page, folder: Path, content: bytes) -> None:
     page.until(f"!/^(Fetching|$)/.test({TEXT.format('state')})")
 
 
+@pytest.mark.slow
 def test_vectors_are_equal_to_the_bit_in_the_browser(page: Page) -> None:
     script = "import('./networks/fake-8-int8/repghost.js').then((it) => it.load()).then((model) => model.verify())"
     assert page.run(script) == {"pictures": 12, "mismatches": 0, "largest": 0, "tolerance": 0}
 
 
+@pytest.mark.slow
 def test_threads_of_an_isolated_page_give_the_same_bits(browser: Browser, web_bundle: Bundle, tmp_path: Path) -> None:
     script = """(async () => {
       const { load } = await import('./repghost.js');
@@ -293,6 +295,7 @@ def test_everything_that_can_be_pressed_has_a_name(page: Page) -> None:
     assert live == ["problem", "state", "announce"]
 
 
+@pytest.mark.slow
 def test_it_opens_again_without_a_network(browser: Browser, web_bundle: Bundle, tmp_path: Path) -> None:
     write_demo([web_bundle.path], tmp_path / "demo")
     with opened(browser, tmp_path / "profile") as page:
@@ -365,6 +368,7 @@ def test_sizes_are_said_before_anything_is_fetched(web_bundle: Bundle, tmp_path:
     assert json.loads((tmp_path / "demo" / "demo.json").read_text())["networks"][0]["bytes"] == shown.bytes
 
 
+@pytest.mark.slow
 def test_make_demo_knows_every_width() -> None:
     (line,) = re.findall(
         r"^DEMO_WIDTHS = .*\$\(WIDTHS\)\),([0-9. ]+)\)$", (ROOT / "Makefile").read_text(), re.MULTILINE

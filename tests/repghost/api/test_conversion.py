@@ -18,6 +18,7 @@ def inputs(count: int = 2) -> torch.Tensor:
     return torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(3))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_fuse_is_a_function_and_leaves_the_network() -> None:
     import repghost.commands.network.fuse  # a module of that name must not take its place
@@ -37,6 +38,7 @@ def test_any_other_network_is_folded_too() -> None:
     assert preprocess_of(fused) == PREPROCESS and fused.__dict__["labels"] == CLASSES
 
 
+@pytest.mark.slow
 def test_a_fused_checkpoint_is_written_with_what_belongs_to_it(tmp_path: Path) -> None:
     source, output = tmp_path / "net.safetensors", tmp_path / "fused.safetensors"
     write_checkpoint(source, network(), PREPROCESS.to_dict(), tuple("abcdefg"))

@@ -93,6 +93,7 @@ def test_names_of_classes_are_those_of_imagenet_only_for_its_thousand() -> None:
     assert known_labels(net, 3) == ("a", "b", "c")
 
 
+@pytest.mark.slow
 def test_an_opened_module_computes_what_the_module_does() -> None:
     for net, preprocess in ((small_classifier(), None), (repghost.RepGhostNet(0.5, 3).eval(), PREPROCESS)):
         opened = open_float(net, preprocess)

@@ -79,6 +79,7 @@ def test_the_width_is_found_from_shapes(width: float, tmp_path: Path) -> None:
     assert checkpoint.spec == ModelSpec(width, 3, 1, enable_se=width < 1)
 
 
+@pytest.mark.slow
 def test_timms_training_file(tmp_path: Path) -> None:
     averaged = state()
     averaged["classifier.bias"] += 1
@@ -118,6 +119,7 @@ def test_training_files_of_other_loops(key: str, tmp_path: Path) -> None:
     assert checkpoint.metadata == {"weights": key, "epoch": 2}
 
 
+@pytest.mark.slow
 def test_torchvisions_training_file(tmp_path: Path) -> None:
     averaged = {f"module.{name}": tensor for name, tensor in state().items()}
     averaged["module.classifier.bias"] += 1

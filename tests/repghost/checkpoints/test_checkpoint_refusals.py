@@ -34,6 +34,7 @@ def with_head() -> State:
     return {f"model.{name}": tensor for name, tensor in state().items()} | {"head.weight": torch.ones(2, 7)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "message"),
     [

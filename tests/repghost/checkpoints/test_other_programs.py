@@ -77,6 +77,7 @@ def test_averaged_weights_are_preferred_and_said(content: State, key: str, tmp_p
     assert not read_checkpoint(path, prefer_ema=False).notes
 
 
+@pytest.mark.slow
 def test_averaged_weights_inside_another_key_are_said(tmp_path: Path) -> None:
     path = put(tmp_path, torch_bytes({"model": {"state_dict": state(), "state_dict_ema": averaged()}}))
     assert is_averaged(path)
@@ -116,6 +117,7 @@ def test_a_file_that_holds_itself_many_times_is_looked_through_once() -> None:
     assert weights_path(part, prefer_ema=True) == ("state_dict",) * DEEPEST
 
 
+@pytest.mark.slow
 def test_a_command_says_which_weights_it_took(tmp_path: Path) -> None:
     path = put(tmp_path, torch_bytes({"model": state(), "ema": averaged()}))
     done = CliRunner().invoke(cli, ["fuse", str(path), str(tmp_path / "out.safetensors")])

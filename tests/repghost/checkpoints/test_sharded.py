@@ -34,6 +34,7 @@ def write_shards(folder: Path, names: tuple[str, str] = NAMES, save: Any = safet
     return where
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "index", "save"),
     [

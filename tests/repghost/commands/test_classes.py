@@ -97,6 +97,7 @@ def asked(command: str, checkpoint: Path, data: Path, output: Path) -> list[obje
 COMMANDS = ("validate", "quantize", "sensitivity", "qat", "accuracy", "compile")
 
 
+@pytest.mark.slow
 def test_the_network_of_these_tests_is_good(named: Path, plain: Path, data: Path) -> None:
     for checkpoint in (named, plain):
         assert top1(run("validate", checkpoint, "--data", data, "--json")) > 0.9
@@ -131,6 +132,7 @@ def test_a_renamed_class_of_the_split_that_judges_is_refused(
     assert "'zzz'; it lacks 'green'" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_order_that_was_asked_for_is_taken(plain: Path, numbers: Path, tmp_path: Path) -> None:
     (tmp_path / "order.txt").write_text("1\n2\n10\n")
     wanted = {"natural": 1.0, "characters": 1 / 3, str(tmp_path / "order.txt"): 1.0}

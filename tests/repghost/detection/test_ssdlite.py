@@ -133,6 +133,7 @@ def test_the_anchors_of_the_losses_are_those_of_the_boxes(model: SSDLite) -> Non
     assert np.allclose(first[:, 2:].numpy(), grid[:, :2] + grid[:, 2:] / 2, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_quantized_detector_is_the_same_in_pytorch_and_in_integers(quantized: Path, file: Path, coco: Path) -> None:
     graph = read_qdq(quantized)
     rule = rule_of(graph)
@@ -147,6 +148,7 @@ def test_a_quantized_detector_is_the_same_in_pytorch_and_in_integers(quantized: 
         made.as_predictor()
 
 
+@pytest.mark.slow
 def test_the_command_measures_each_form_and_compares_them(quantized: Path, file: Path, coco: Path) -> None:
     arguments = ["detect-validate", str(file), str(quantized), "--data", str(coco), "--split", "val"]
     result = CliRunner().invoke(cli, [*arguments, "--resamples", "5"])

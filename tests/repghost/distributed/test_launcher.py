@@ -19,6 +19,7 @@ def own_handlers() -> Iterator[None]:
         signal.signal(kind, handler)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "code", "said"),  # torchrun makes one $ of two
     [("exit 0", 0, ""), ("exit 2", 2, ""), ("kill -9 $$$$", 1, "process 0 was ended by SIGKILL")],

@@ -165,6 +165,7 @@ NO_NUMBERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", NO_NUMBERS)
 def test_what_is_no_number_never_overwrites_the_last_state(said: str, tmp_path: Path) -> None:
     steps, before = made_set().labels.size // 8, []

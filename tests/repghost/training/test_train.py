@@ -61,6 +61,7 @@ def test_training_learns(tmp_path: Path) -> None:
     assert accuracy(predictions, everything.labels).top1 > 0.6  # a third would be chance
 
 
+@pytest.mark.slow
 def test_every_epoch_is_in_the_log(finished: tuple[TrainResult, Path]) -> None:
     result, folder = finished
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
@@ -163,6 +164,7 @@ def test_a_second_process_waits_and_finds_what_the_first_one_wrote(
     assert may_end.is_set() and [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_the_learning_rate_warms_up_and_follows_a_cosine(tmp_path: Path) -> None:
     rates: list[float] = []
     train(RECIPE, made_set(), tmp_path, hooks=Hooks(step=lambda record: rates.append(record.rate)))
@@ -215,6 +217,7 @@ class WithBroken(ArraySet):
         return super().__getitem__(index)
 
 
+@pytest.mark.slow
 def test_broken_images_are_named_and_left_out(tmp_path: Path) -> None:
     made = made_set()
     dataset = WithBroken(made.source, made.classes, made.images, made.labels)
@@ -222,6 +225,7 @@ def test_broken_images_are_named_and_left_out(tmp_path: Path) -> None:
     assert sorted(result.broken) == ["made#5: broken on purpose", "made#60: broken on purpose"]
 
 
+@pytest.mark.slow
 def test_a_diverging_run_ends_with_an_error(tmp_path: Path) -> None:
     with pytest.raises(RepGhostError, match="loss became"):
         train(RECIPE.changed(learning_rate=100.0), made_set(), tmp_path)
@@ -249,6 +253,7 @@ def test_a_truncated_state_is_refused(finished: tuple[TrainResult, Path], tmp_pa
         read_state(tmp_path / "state.pt")
 
 
+@pytest.mark.slow
 def test_state_round_trip(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
     state = read_state(finished[1] / "state.pt")
     overflowed = dataclasses.replace(state.history[-1], held_out_loss=math.nan)
@@ -267,6 +272,7 @@ def wrong_setting(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "param_groups": [{**group, "momentum": "x"} for group in values["param_groups"]]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [(short_buffers, r"momentum_buffer is \(3,\) for weights"), (wrong_setting, "momentum is 'x'"), (len, "copy")],
@@ -281,6 +287,7 @@ def test_an_optimizer_that_does_not_fit_is_refused(
         train(RECIPE, made_set(), tmp_path, options=Options(resume="continue"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("random", ["abc", (torch.zeros(3),), (torch.zeros(9, dtype=torch.uint8),)])
 def test_a_state_of_no_generator_is_refused(finished: tuple[TrainResult, Path], random: Any, tmp_path: Path) -> None:
     state = read_state(finished[1] / "state.pt")
@@ -291,6 +298,7 @@ def test_a_state_of_no_generator_is_refused(finished: tuple[TrainResult, Path], 
         read_state(tmp_path / "state.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [-3, 10**9])
 def test_progress_beyond_an_epoch_is_refused(finished: tuple[TrainResult, Path], batches: int, tmp_path: Path) -> None:
     state = read_state(finished[1] / "state.pt")

@@ -175,6 +175,7 @@ def test_all_widths_stand_beside_the_published_figures(tmp_path: Path) -> None:
     assert "both of width 0.5" in twice.output
 
 
+@pytest.mark.slow
 def test_the_authors_command_is_read(tmp_path: Path) -> None:
     tree, path = make_tree(tmp_path / "tree"), tmp_path / "last.pth.tar"
     raw, averaged = (RepGhostNet(width=0.25, num_classes=3).state_dict() for _ in range(2))
@@ -198,6 +199,7 @@ def test_the_authors_command_is_read(tmp_path: Path) -> None:
     assert narrow.exit_code == 2 and "0.5" in narrow.output
 
 
+@pytest.mark.slow
 def test_rows_name_their_files_and_changes_are_within_one(checkpoint: Path, tmp_path: Path) -> None:
     other, tree = tmp_path / "other.safetensors", make_tree(tmp_path / "tree")
     torch.manual_seed(1)

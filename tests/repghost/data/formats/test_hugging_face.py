@@ -53,6 +53,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["arrow", "parquet", "one split"])
 def test_a_folder_is_read_by_its_splits(kind: str, tmp_path: Path) -> None:
     made, folder = table(rows()), tmp_path / "set"
