@@ -153,10 +153,11 @@ def measure_carried(work: Work, prepare_only: bool) -> dict[str, Any] | None:
 
 
 def _measured(work: Work, kind: str, key: dict[str, Any], measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what is known for the same builds, benchmark, browser and machine, or measure it."""
+    """Return what is known for the same builds, benchmark, browser, runtimes and machine, or measure it."""
     code = files_digest([path for path in HERE.rglob("*") if path.suffix in (".py", ".js", ".html")])
     browser = str(work.browser.program)
-    own = {"code": code, "browser": browser, "packages": PACKAGES, "core": describe_machine()["core"]}
+    runtimes = {"packages": PACKAGES, "python": str(work.settings.python)}
+    own = {"code": code, "browser": browser, **runtimes, "core": describe_machine()["core"]}
     return dict(work.store.record(kind, {**key, **own, "settings": _settings(work, 0)}, measure))
 
 
