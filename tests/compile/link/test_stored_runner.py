@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -38,16 +40,17 @@ def test_the_runner_is_built_once_and_checked_each_time(tmp_path: Path, monkeypa
 
 
 def test_who_wants_a_runner_that_another_process_builds_waits_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, built = KernelStore(tmp_path), []
+    store, built, told = KernelStore(tmp_path), [], threading.Event()
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=lambda line: told.set() if "is making" in line else None))
     monkeypatch.setattr(by_form, "make_runner", lambda target: built.append(target) or b"mine")
     monkeypatch.setattr(by_form, "check_runner", lambda data, target: None)
     with ThreadPoolExecutor(1) as pool:
         with store.making(runner_key(ARM64)):
             waiting = pool.submit(stored_runner, ARM64, store)
-            while "is making" not in capsys.readouterr().err:
-                assert not waiting.done()
+            assert told.wait(30)
+            assert not waiting.done()
             store.put(runner_key(ARM64), b"another's")
         assert waiting.result() == b"another's"
     assert not built
