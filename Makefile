@@ -69,7 +69,7 @@ help:
 	@echo "  make report                  one page: which width, at which precision, for which machine"
 	@echo "  make front                   docs/figures.md and the README's boards, from the JSON of docs"
 	@echo "  make site                    the pages of docs/ as a site, into build/site; no link in it is broken"
-	@echo "  make test-fast               the tests that take no whole network: a few minutes"
+	@echo "  make test-fast               the tests that take less than a second: under three minutes"
 	@echo "  make fuzz                    fuzz the runner, SECONDS=20 for each of its readers; needs clang"
 	@echo "  make check                   lint, import order, duplicates and types"
 	@echo "  make bars                    measure this host against other runtimes, into docs/performance.md"
@@ -134,6 +134,7 @@ test: $(DEV_STAMP) $(if $(TORCH),,$(CONVERTERS_STAMP))
 	$(PYTEST)
 
 # Without the tests that build, train or deploy whole networks (marked slow).
+test-fast: PROCESSES = auto
 test-fast: $(DEV_STAMP)
 	$(PYTEST) -m "not slow"
 

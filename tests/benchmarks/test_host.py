@@ -109,6 +109,7 @@ def test_networks_are_converted_once_for_every_runtime(
     assert len(converted) == len(set(converted)) and "mnn int8 avx2" not in converted
 
 
+@pytest.mark.slow
 def test_the_first_answer_of_a_fresh_process_is_measured_and_shown(host_bundle: Path) -> None:
     found = measure_first_inference(check_bundle(host_bundle), processes=3)
     assert 0 < found["min_ms"] <= found["median_ms"] <= found["max_ms"] and found["processes"] == 3

@@ -182,6 +182,7 @@ def test_a_tensor_whose_range_is_far_too_wide_gets_another_observer(graph: Graph
     assert after < 0.5 * before
 
 
+@pytest.mark.slow
 def test_the_least_change_is_that_of_the_sums_over_all_batches(
     graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
 ) -> None:

@@ -57,6 +57,7 @@ def test_every_operator_but_moved_ones_has_an_error(
     assert all(5 < decibels < MOST_DECIBELS for decibels in found.values())
 
 
+@pytest.mark.slow
 def test_error_is_its_definition(quantized: tuple[Graph, Program], images: NDArray[np.uint8]) -> None:
     graph, program = quantized
     exact: dict[str, NDArray[np.float32]] = {}

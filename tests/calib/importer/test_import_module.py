@@ -81,6 +81,7 @@ def test_one_channel_and_names() -> None:
     assert names == ["stem.0", "stem.2.Mul", "pool.GlobalAveragePool", "fc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [0.5, 0.35])
 def test_repghostnet_is_what_its_own_walk_gives(width: float) -> None:
     torch.manual_seed(0)

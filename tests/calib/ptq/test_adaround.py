@@ -160,6 +160,7 @@ def test_a_block_that_learning_does_not_help_stays(graph: Graph, spec: QuantSpec
     assert all(a is b for a, b in zip(result.operators, graph.operators, strict=True))
 
 
+@pytest.mark.slow
 def test_each_block_is_told(graph: Graph, spec: QuantSpec, images: NDArray[np.float32]) -> None:
     told: list[str] = []
     learn_rounding(graph, spec, images[:2], replace(QUICK, steps=1), told.append)

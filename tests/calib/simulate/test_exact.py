@@ -83,6 +83,7 @@ def test_quantization_keeps_most_of_the_signal(graph: Graph, spec: QuantSpec, im
     assert noise < 1.0  # less noise than signal: 0.05 where this was written; a trained network has 0.003
 
 
+@pytest.mark.slow
 def test_each_operator_is_within_a_step_of_its_real_value(
     graph: Graph, spec: QuantSpec, images: NDArray[np.float32]
 ) -> None:

@@ -251,6 +251,7 @@ def test_more_steps_than_layers_are_refused(arm64_bundle: Path, counter: Instruc
         count_result(check_bundle(arm64_bundle), counter, CPUS["max"], CountRun("dot", 0, nothing, (nothing,)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tools")
 def test_the_whole_command(arm64_bundle: Path, tmp_path: Path) -> None:
     output = tmp_path / "count.json"

@@ -190,6 +190,7 @@ def code_words(data: bytes) -> NDArray[np.uint32]:
     return np.concatenate([np.frombuffer(words, "<u4", len(words) // 4) for words in code])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variant", "present", "absent"),
     [
@@ -269,6 +270,7 @@ def turned_back(packed: NDArray[np.int8], columns: int, size: int) -> NDArray[np
     return np.stack(segments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", ["stem", "expand", "project", "classifier"])
 @pytest.mark.parametrize("variant", VARIANT_IDS)
 def test_int8_weights_of_a_dense_layer_are_what_its_kernel_reads(variant: str, layer: str) -> None:
@@ -310,6 +312,7 @@ def test_int8_weights_of_a_depthwise_layer_are_in_the_blob(variant: str) -> None
         np.testing.assert_array_equal(found[channel], weight.ravel())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["arm64", "x86-64"])
 def test_blobs_are_aligned_and_named_by_what_they_hold(target: str) -> None:
     network = compiled(target)

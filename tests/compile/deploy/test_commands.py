@@ -115,6 +115,7 @@ def test_a_sustained_measurement_keeps_its_curve(board: Standin, versions: list[
     assert refused.exit_code == 2 and "belong to --on" in refused.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accuracy", "words"),
     [

@@ -45,6 +45,7 @@ def changed(program: Program, images: np.ndarray) -> int:
     return sum(bool((value[0] != value[1]).any()) for value in trace.values())
 
 
+@pytest.mark.slow
 @settings(DETERMINISTIC, max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.lists(st.sampled_from(LAYERS), min_size=1, max_size=7))
 def test_random_graph_agrees_layer_by_layer(tmp_path: Path, seed: int, chosen: list) -> None:

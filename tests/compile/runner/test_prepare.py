@@ -139,6 +139,7 @@ def test_stored_bands_are_resized_as_in_python(library: Library, channels: int, 
     assert library(SHAPES["cover"]).status(image_of(pixels, order)) == 8
 
 
+@pytest.mark.slow
 def test_the_sides_of_any_picture_are_those_of_python(library: Library) -> None:
     """Where a side falls on half a pixel, or next to it, another one shifts the crop and every byte."""
     preprocess = Preprocess((3, 5), (3, 5), "bilinear")

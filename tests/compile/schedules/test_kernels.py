@@ -112,6 +112,7 @@ def test_the_grid_compares_something(family: str) -> None:
     assert varied or family in ("logits", "movement")  # a movement makes no numbers
 
 
+@pytest.mark.slow
 def test_the_reference_gives_what_was_worked_out_by_hand() -> None:
     known = [case for cases in FAMILIES.values() for case in cases() if case.answer is not None]
     assert known

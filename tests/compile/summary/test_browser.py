@@ -114,6 +114,7 @@ def test_what_is_folded_is_legible_too_and_a_fault_is_seen(page: Page) -> None:
         page.run("document.getElementById('fault')?.remove()")
 
 
+@pytest.mark.slow
 def test_a_link_of_the_contents_opens_its_section(page: Page) -> None:
     page.run("""document.querySelector('nav a[href="#sizes"]').click()""")
     page.until("document.getElementById('sizes').open")

@@ -179,6 +179,7 @@ def test_one_scale_is_right_for_one_output_channel(tmp_path: Path) -> None:
     assert code == 0, output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -70,6 +70,7 @@ def test_every_choice_keeps_every_rule(made: Made, squeeze_excite: str, depthwis
     assert list(placement.layer_types()) == [op.name for op in layers]
 
 
+@pytest.mark.slow
 def test_what_an_int8_convolution_is_added_to_is_quantized(made: Made) -> None:
     fused_adds = made.graph.fused_adds
     assert fused_adds

@@ -183,6 +183,7 @@ def test_a_damaged_measurement_is_named(
         check_measurement({**values, **change}, "bad.json")
 
 
+@pytest.mark.slow
 def test_verify_replays_the_samples(runs: Runs) -> None:
     shown = CliRunner().invoke(cli, ["verify", str(runs.bundle("6")), "--json"])
     assert shown.exit_code == 0, shown.output

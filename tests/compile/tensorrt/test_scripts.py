@@ -120,6 +120,7 @@ def test_an_engine_of_another_board_is_not_taken(bundle: Copy, board: Board, cha
     assert "there is no int8 engine for" in done.stderr and "tensorrt-8.5.2.cuda-12.6.68" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_engine_that_tensorrt_does_not_load(bundle: Copy, board: Board) -> None:
     jetson, folder = board("5"), bundle("5")
     jetson.run(folder, "build.sh")
@@ -165,6 +166,7 @@ def test_wrong_answers_are_told(bundle: Copy, board: Board, fault: str, words: s
         assert words in done.stdout
 
 
+@pytest.mark.slow
 def test_names_without_types_are_no_proof(bundle: Copy, board: Board) -> None:
     jetson, folder = board("6", fault="names"), bundle("6")
     jetson.run(folder, "build.sh")

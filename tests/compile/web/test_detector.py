@@ -87,6 +87,7 @@ def test_a_bundle_gives_boxes_in_pixels_and_results_by_name(detector: Path) -> N
     assert all(code == "unsupported" and "several results" in sentence for code, sentence in refused)
 
 
+@pytest.mark.slow
 def test_a_picture_of_one_pixel_has_boxes_within_it(detector: Path) -> None:
     script = f"{LOAD} return model.detect({{ data: new Uint8Array(3).fill(200), width: 1, height: 1 }});"
     assert all(0 <= edge <= 1 for box in run_in_node(detector, script) for edge in box["box"])

@@ -104,6 +104,7 @@ def test_threads_of_an_isolated_page_give_the_same_bits(browser: Browser, web_bu
             assert page.run(script) == [threads > 1, threads, 12, 0]
 
 
+@pytest.mark.slow
 def test_a_picture_is_shown_with_the_scores_of_the_reference(page: Page, tmp_path: Path) -> None:
     content = encoded(scene(), "JPEG")
     choose(page, tmp_path, content)
@@ -360,6 +361,7 @@ def test_a_device_is_called_by_its_browser_and_system(agent: str) -> None:
     assert run_in_node(PAGE, script, agent, module="device.js") == DEVICES[agent]
 
 
+@pytest.mark.slow
 def test_sizes_are_said_before_anything_is_fetched(web_bundle: Bundle, tmp_path: Path) -> None:
     (shown,) = write_demo([web_bundle.path], tmp_path / "demo")
     folder = tmp_path / "demo" / shown.folder

@@ -103,6 +103,7 @@ def test_the_network_of_these_tests_is_good(named: Path, plain: Path, data: Path
         assert top1(run("validate", checkpoint, "--data", data, "--json")) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_unknown_order_is_asked_for(command: str, plain: Path, numbers: Path, tmp_path: Path) -> None:
     result = run(*asked(command, plain, numbers, tmp_path / "out"))

@@ -278,6 +278,7 @@ def test_only_detectors_say_that_they_are(file: Path, tmp_path: Path) -> None:
     assert not is_detector(tmp_path / "x.png")
 
 
+@pytest.mark.slow
 def test_what_needs_a_classifier_says_so_of_a_detector(file: Path, quantized: Path, coco: Path) -> None:
     for path, message in ((file, "is a detector, and a classifier"), (quantized, "several results and no scores")):
         result = CliRunner().invoke(cli, ["predict", str(path), str(coco / "val" / "1.png")])

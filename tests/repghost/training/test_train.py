@@ -102,6 +102,7 @@ def test_resuming_a_finished_run_trains_no_further(finished: tuple[TrainResult, 
     assert again.history == result.history
 
 
+@pytest.mark.slow
 def test_a_run_is_neither_overwritten_nor_mixed_up(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
     _, folder = finished
     with pytest.raises(UsageError, match="resume='continue'"):

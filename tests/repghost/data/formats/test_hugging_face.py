@@ -79,6 +79,7 @@ def test_a_folder_is_read_by_its_splits(kind: str, tmp_path: Path) -> None:
         open_dataset(folder, "train", None, 0.3)
 
 
+@pytest.mark.slow
 def test_rows_without_a_label_or_a_picture_are_named(tmp_path: Path) -> None:
     values = rows()
     values["label"][1], values["picture"][2] = None, {"bytes": None, "path": "/etc/passwd"}
