@@ -12,7 +12,7 @@ from typing import TypeVar
 from compile.machine.facts import describe_machine
 from compile.storage.files import sha256
 from compile.storage.strict_json import parse_strict
-from compile.summary.facts import FORMAT, LayerRow, LayerTable, Missing, Network, Size, Source, Speed, Summary
+from compile.summary.facts import FORMAT, Detector, LayerRow, LayerTable, Missing, Network, Size, Source, Speed, Summary
 from compile.summary.sources import File, Learned, Reader
 from compile.summary.sources.readers import readers
 from repghost.errors import IntegrityError, UsageError, command
@@ -23,7 +23,7 @@ SIZE_LIMIT = 32 << 20  # bytes of one file
 RUN_NAMES = ("report.json", "jetson.json", "jetson-measurement.json")  # looked for in the folders of runs
 NAMES = (*RUN_NAMES, "performance.json", "baselines.json", "accuracy.json")
 
-T = TypeVar("T", Network, Speed, Size, LayerTable)
+T = TypeVar("T", Network, Detector, Speed, Size, LayerTable)
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
@@ -78,6 +78,7 @@ def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime
         tools=_tools(learned),
         sources=tuple(sources),
         networks=_by_width(_joined(_distinct(item for facts in learned for item in facts.networks))),
+        detectors=_distinct(item for facts in learned for item in facts.detectors),
         speeds=_distinct(item for facts in learned for item in facts.speeds),
         sizes=_distinct(item for facts in learned for item in facts.sizes),
         layers=_with_errors(_distinct(item for facts in learned for item in facts.layers)),

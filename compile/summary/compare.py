@@ -81,6 +81,11 @@ def _readings(summary: Summary, margins: Margins) -> Mapping[Hashable, _Reading]
             top1 = method.share.top1
             key = (*head, f"int8 top-1, {method.kind} {method.name}")
             found[key] = _Reading(top1, f"{percent(top1)} %", points, False)
+    for detector in summary.detectors:
+        spec = (detector.model, f"{detector.size} px", detector.build, detector.data, f"{detector.pictures} pictures")
+        for name, value in (("AP", detector.ap), ("AP50", detector.ap50)):
+            if value is not None:
+                found[*spec, name] = _Reading(value, f"{percent(value)} %", margins.points / 100, False)
     for speed in (speed for speed in summary.speeds if speed.kind != "estimated"):  # what they follow from is compared
         share_allowed = margins.time if speed.unit == "ms" else margins.count
         threads = f"{speed.threads} thread{'s' * (speed.threads > 1)}"

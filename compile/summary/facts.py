@@ -11,7 +11,7 @@ from repghost.errors import IntegrityError, UsageError
 from repghost.sizes import parse_size
 
 FORMAT = "repghost-summary"
-VERSION = 5
+VERSION = 6
 
 # How a figure came to be. Milliseconds are "measured", or "estimated" from the cycles of `compile.cycles.boards`, and
 # always called so; an instruction count is "emulated", a cycle "modelled".
@@ -107,6 +107,30 @@ class Network:
     note: str
     source: str
     classes: int | None = None
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Average precision of one build of a detector on one set of test images, COCO's definition.
+
+    Attributes:
+        build: e.g. "arm64 int8".
+        data: the set and its split, for a reader.
+        ap: mean over IoU from 0.5 to 0.95; None, as `ap50`, where the set has no object.
+        low: of the 95 % interval of `ap50`; None, as `high`, where it was not drawn.
+    """
+
+    model: str
+    size: Pixels
+    build: str
+    data: str
+    ap: float | None
+    ap50: float | None
+    low: float | None
+    high: float | None
+    pictures: int
+    objects: int
+    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,6 +266,7 @@ class Summary:
     tools: Mapping[str, str]
     sources: tuple[Source, ...]
     networks: tuple[Network, ...]
+    detectors: tuple[Detector, ...]
     speeds: tuple[Speed, ...]
     sizes: tuple[Size, ...]
     layers: tuple[LayerTable, ...]
@@ -272,7 +297,7 @@ class Summary:
         body = {key: value for key, value in values.items() if key not in ("format", "version")}
         summary = read_record(body, cls, name)
         records: Iterable[Any] = (*summary.networks, *summary.speeds, *summary.sizes, *summary.layers)
-        for record in records:
+        for record in (*records, *summary.detectors):
             _check_size(record.size, name)
         return summary
 

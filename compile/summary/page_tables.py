@@ -10,7 +10,16 @@ from compile.summary.board_advice import SIZE
 from compile.summary.choices import board_table
 from compile.summary.facts import OURS, Network, Speed, Summary, Unit, by_size
 from compile.summary.published import full_name, place, short_name
-from compile.summary.tables import ABSENT, MEGA, accuracy_table, latency_tables, points, size_table, width_table
+from compile.summary.tables import (
+    ABSENT,
+    MEGA,
+    accuracy_table,
+    detector_table,
+    latency_tables,
+    points,
+    size_table,
+    width_table,
+)
 from repghost.tables import Cell, Table, make_table
 
 TIME_COLUMNS = (
@@ -36,6 +45,7 @@ def page_tables(summary: Summary) -> tuple[Table, ...]:
     times = [table for table in latency_tables(summary) if table.name.partition("-")[0] != "emulated"]
     boards = board_table(summary)
     tables = [width_table(summary), _plain(boards, [it.title for it in boards.columns]), method_table(summary)]
+    tables.append(detector_table(summary))
     tables += [_plain(table, TIME_COLUMNS) for table in times]
     tables += [count_table(summary, unit) for unit in COUNTS]
     tables.append(size_table(summary))

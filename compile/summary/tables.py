@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.summary.advice import pareto
 from compile.summary.choices import ESTIMATED, board_table, device_table, find_choices
-from compile.summary.facts import LayerTable, Method, Network, Pixels, Share, Size, Speed, Summary, by_size
+from compile.summary.facts import Detector, LayerTable, Method, Network, Pixels, Share, Size, Speed, Summary, by_size
 from compile.summary.published import NetworkFigures, full_name, place, published_figures
 from repghost.network.spec import WIDTHS
 from repghost.sizes import parse_size, sides, sides_text
@@ -22,7 +22,7 @@ MEGA = 1e6
 def all_tables(summary: Summary) -> tuple[Table, ...]:
     """Return every table of the page, in its order."""
     tables = [width_table(summary), device_table(find_choices(summary))]
-    tables += [board_table(summary), accuracy_table(summary), *latency_tables(summary)]
+    tables += [board_table(summary), accuracy_table(summary), detector_table(summary), *latency_tables(summary)]
     tables.append(size_table(summary))
     tables += [layer_table(layers) for layers in summary.layers]
     return tuple(table for table in tables if table.rows)
@@ -149,6 +149,29 @@ def accuracy_table(summary: Summary) -> Table:
     about = "Every figure is that of the compiled integer program on pictures that chose nothing"
     about += "; TensorRT's are those of its Q/DQ file." if any("TensorRT" in row[2].text for row in rows) else "."
     return make_table(heads, rows, "accuracy", "Every way to int8", about)
+
+
+def detector_table(summary: Summary) -> Table:
+    """Return one row for each build of a detector and each set that it was measured on."""
+    heads = ("network", "#input | px", "build", "pictures", "#AP | %", "#AP50 | %", "#objects")
+    rows = [_detector_row(it) for it in sorted(summary.detectors, key=lambda it: (place(it.model), it.build, it.data))]
+    about = (
+        "Average precision as COCO defines it, of the boxes that the build gives; the interval of AP50 by drawing "
+        "pictures again. Rows with other pictures are not to be compared."
+    )
+    return make_table(heads, rows, "detectors", "Detectors", about)
+
+
+def _detector_row(detector: Detector) -> tuple[Cell, ...]:
+    side = detector.size if isinstance(detector.size, int) else math.prod(sides(parse_size(detector.size))) ** 0.5
+    low, high = detector.low, detector.high
+    note = "" if low is None or high is None else f"95 %: {percent(low)} to {percent(high)}"
+    ap, ap50 = (Cell("no object") if it is None else Cell(percent(it), it) for it in (detector.ap, detector.ap50))
+    return (
+        Cell(detector.model), Cell(str(detector.size), side), Cell(detector.build),
+        Cell(f"{detector.data}: {detector.pictures}"), ap, Cell(ap50.text, ap50.value, note),
+        Cell(f"{detector.objects:,}", detector.objects),
+    )  # fmt: skip
 
 
 def latency_tables(summary: Summary) -> list[Table]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compile.summary.facts import LayerTable, Missing, Network, Pixels, Size, Speed
+from compile.summary.facts import Detector, LayerTable, Missing, Network, Pixels, Size, Speed
 from repghost.errors import IntegrityError, UsageError
 from repghost.sizes import check_size, parse_size, reported
 
@@ -26,6 +26,7 @@ class Learned:
 
     about: str
     networks: tuple[Network, ...] = ()
+    detectors: tuple[Detector, ...] = ()
     speeds: tuple[Speed, ...] = ()
     sizes: tuple[Size, ...] = ()
     layers: tuple[LayerTable, ...] = ()

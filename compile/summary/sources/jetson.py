@@ -9,7 +9,7 @@ from compile.report.average_precision import KEY
 from compile.storage import formats
 from compile.summary.facts import Method, Missing, Network, Size, Speed
 from compile.summary.sources import File, Learned, pixels
-from compile.summary.sources.run import change, share
+from compile.summary.sources.run import change, detectors, share
 from compile.tensorrt.measurement import FORMAT as MEASUREMENT_FORMAT
 from compile.tensorrt.measurement import check_measurement, throttled
 
@@ -39,6 +39,7 @@ def read(file: File) -> Learned:
     return Learned(
         about=f"{model} at {size} px for JetPack {target['jetpack']}, {report['weights']['kind']} weights",
         networks=_networks(file),
+        detectors=tuple(detectors(file, report, f"jetson, JetPack {target['jetpack']} int8")),
         sizes=(
             Size(
                 model=model,

@@ -7,7 +7,7 @@ from typing import Any
 
 from compile.report.average_precision import KEY
 from compile.storage import formats
-from compile.summary.facts import Change, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
+from compile.summary.facts import Change, Detector, LayerRow, LayerTable, Method, Missing, Network, Share, Size, Speed
 from compile.summary.sources import File, Learned, measured_ms, pixels
 from compile.targets.forms import model_file
 
@@ -26,6 +26,7 @@ def read(file: File) -> Learned:
     return Learned(
         about=f"{report['model']['name']} at {size} px, {report['weights']['kind']} weights",
         networks=_networks(file),
+        detectors=tuple(it for build in report["builds"] for it in detectors(file, build, build_name(build))),
         speeds=tuple(speed for build in report["builds"] for speed in _speeds(file, build)),
         sizes=tuple(_size(file, build) for build in report["builds"]),
         layers=tuple(_layers(file, build) for build in report["builds"] if build.get("layers")),
@@ -80,6 +81,39 @@ def change(record: Mapping[str, Any]) -> Change:
     return Change(float(record["difference"]), float(record["low"]), float(record["high"]), int(record["agreeing"]))
 
 
+def build_name(build: Mapping[str, Any]) -> str:
+    """Return what tables call a build of a run."""
+    return f"{build['target']} {build['precision']}"
+
+
+def detectors(file: File, holder: Mapping[str, Any], build: str) -> list[Detector]:
+    """Return what `repghost detect-validate` measured of a build.
+
+    Args:
+        file: the report.
+        holder: the build in it, or the whole of jetson.json.
+        build: what tables call it.
+    """
+    report, found = file.values, []
+    for entry in holder.get(KEY, ()):
+        low, high = entry["intervals"].get("ap50", (None, None))
+        detector = Detector(
+            model=report["model"]["name"],
+            size=pixels(report["preprocess"]["size"]),
+            build=build,
+            data=f"{entry['data']}, split {entry['split']}",
+            ap=entry["ap"],
+            ap50=entry["ap50"],
+            low=low,
+            high=high,
+            pictures=int(entry["pictures"]),
+            objects=int(entry["objects"]),
+            source=file.name,
+        )
+        found.append(detector)
+    return found
+
+
 def _speeds(file: File, build: Mapping[str, Any]) -> list[Speed]:
     report, boards = file.values, list(build.get("boards", []))
     own = [build["latency"]] if build["latency"].get("measured") and "board" not in build["latency"] else []
@@ -125,7 +159,7 @@ def _layers(file: File, build: Mapping[str, Any]) -> LayerTable:
         LayerRow.of(layer, str(layer["kernels"].get(variant, "-")), sqnr_db=error.get(layer["name"]))
         for layer in build["layers"]
     )
-    name = f"{build['target']} {build['precision']}, {variant}"
+    name = f"{build_name(build)}, {variant}"
     model, size = report["model"]["name"], pixels(report["preprocess"]["size"])
     return LayerTable(model, size, name, rows, file.name, build["bundle_digest"])
 

@@ -391,6 +391,28 @@ def test_a_count_takes_the_error_of_its_layers_from_the_run_of_the_same_bundle(t
     assert shown == {"c": (123, 31.25), "e": (123, None)}
 
 
+def test_a_detector_has_a_row_for_each_build_and_set(tmp_path: Path) -> None:
+    entry = {"bundle_digest": "c" * 64, "data": "shapes", "split": "val", "ap": 0.7286, "ap50": 0.98, "pictures": 200,
+             "objects": 1368, "intervals": {"ap50": [0.966, 0.991]}, "classes": {"circle": 0.98}}  # fmt: skip
+    nothing = {**entry, "split": "empty", "ap": None, "ap50": None, "objects": 0, "intervals": {}}
+    report = run_report(NAMES[0], 0.002, 1.5)
+    report["builds"][0]["average_precision"] = [entry, nothing]
+    summary = collect(find_files([write_runs(tmp_path / "build", report)]))
+    (table,) = [table for table in all_tables(summary) if table.name == "detectors"]
+    rows = [[cell.text for cell in row[2:]] for row in table.rows]
+    build = rows[0][0]
+    assert rows == [
+        [build, "shapes, split empty: 200", "no object", "no object", "0"],
+        [build, "shapes, split val: 200", "72.86", "98.00", "1,368"],
+    ]
+    assert table.rows[1][5].note == "95 %: 96.60 to 99.10"
+    assert "<td>72.86</td>" in re.sub("<td[^>]*>", "<td>", render(summary, "html"))
+    assert Summary.from_dict(summary.to_dict(), "report.json") == summary
+    worse = replace(summary, detectors=tuple(replace(it, ap=0.72 if it.ap else None) for it in summary.detectors))
+    (found,) = compare(summary, worse, Margins())
+    assert found.regression and found.sentence.endswith("AP: 72.86 % -> 72.00 % (worse than allowed)")
+
+
 def accuracy_document(**changes: Any) -> dict[str, Any]:
     """Return evidence about the network of `run_report`: the same default, and one that was trained."""
     share = {"low": 0.7, "high": 0.9, "pictures": 1000}
@@ -479,7 +501,7 @@ def test_a_figure_moves_int8_by_the_change_of_the_same_network_and_task_alone() 
     others = (replace(measured, classes=10), replace(measured, classes=None), replace(measured, size=160))
     speed = Speed(model="mobilenetv2_100", size=224, precision="int8", machine="core", where="host", variant="avx2",
                   kind="measured", value=1.0, unit="ms", weights="random", source="")  # fmt: skip
-    empty = Summary("2026-01-01", "core", None, {}, (), others, (), (), (), ())
+    empty = Summary("2026-01-01", "core", None, {}, (), others, (), (), (), (), ())
     assert int8_changes(empty, 224) == {}
     changes = int8_changes(replace(empty, networks=(measured, *others)), 224)
     assert changes == {"mobilenetv2_100": method.change}

@@ -332,7 +332,9 @@ def test_the_report_names_results_and_no_top1(made: Any, tmp_path: Path) -> None
     measured = (folder / "jetson.md").read_text()
     assert "int8: AP 25.0%, AP50 50.0% on 8 pictures with 20 objects of shapes, split val" in measured
     assert "AP 20.0%" not in measured and "not measured (it gives" not in measured
-    assert [it.what for it in collect(find_files([folder])).missing if "accuracy" in it.what] == []
+    summary = collect(find_files([folder]))
+    assert [it.what for it in summary.missing if "accuracy" in it.what] == []
+    assert [(it.build, it.ap, it.low) for it in summary.detectors] == [("jetson, JetPack 6 int8", 0.25, None)]
     assert not keep_precision(Path(shutil.copytree(folder / "jetson", tmp_path / "elsewhere")),
                               DetectorEvaluation(scores, ()), Path("shapes"), "val")  # fmt: skip
     assert "boxes of 3 classes; 4 results (scores.0.result 6 x 6 x 8, " in page and "top-1" not in page
