@@ -158,6 +158,8 @@ def _evaluated(predictors: Sequence[Predictor], source: SetSource | StreamSource
         matched = [match_classes(source.dataset, it.classes, it.labels, wanted.class_order) for it in predictors]
         columns = [reordering(matched[0].classes, it.classes) for it in matched]
         classes, notes, source = matched[0].classes, notes_on(matched[0]), replace(source, dataset=matched[0])
+    else:
+        columns, source = [_own_order(classes, it) for it in predictors], source.matched(classes)
     reader = Reader(predictors[0].preprocess, wanted.pixels, wanted.batch)
     counted = [_Counted() for _ in predictors]
     labels, broken = list[NDArray[np.int64]](), list[str]()
@@ -223,6 +225,13 @@ class Recorder:
         about = {"classes": found.classes, "labels": np.concatenate(self._labels), "broken": found.broken,
                  "notes": found.notes}  # fmt: skip
         return _finish(self._counted, predictor, about)
+
+
+def _own_order(classes: tuple[str, ...], predictor: Predictor) -> NDArray[np.int64] | None:
+    """Return where each class stands among the logits of a network that names its own; None: each at its own place."""
+    if predictor.labels is None or numbered_labels(predictor.classes) in (predictor.labels, classes):
+        return None
+    return reordering(classes, predictor.labels)
 
 
 def checked_batch(batch: Batch, classes: int) -> NDArray[np.int64]:

@@ -84,6 +84,7 @@ def _test_images(
         found = prepared_images(dataset, network.network, replace(source, dataset=dataset).chosen(count, seed))
         origin = {"data": source.name, "split": source.split}
         return Images(found.images, found.labels, {**origin, **found.origin}), notes_on(dataset)
+    source = source.matched(network.labels)
     batches = list(source.batches(Reader(network.preprocess, pixels), count, seed))
     if not batches or any(batch.labels is None for batch in batches):
         return None, ("accuracy is not measured: the pictures have no labels",)

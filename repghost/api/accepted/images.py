@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -158,10 +159,11 @@ def is_pair(data: object) -> bool:
     """Return whether a value is images with their labels: (images, labels)."""
     if not isinstance(data, tuple) or len(data) != 2 or isinstance(data[0], str | os.PathLike | Image.Image):
         return False
-    labels = data[1]
+    images, labels = data
+    several = isinstance(images, list | tuple) or (is_array(images) and images.ndim == 4)
     if is_array(labels):
-        return bool(labels.ndim == 1)
-    return (isinstance(data[0], list | tuple) or is_array(data[0])) and _are_numbers(labels)
+        return bool(labels.ndim == 1 or (labels.ndim == 2 and several))  # two-dimensional ones are refused by name
+    return (several or is_array(images)) and _are_numbers(labels)
 
 
 def labels_of(values: Any) -> NDArray[np.int64]:
@@ -173,10 +175,20 @@ def labels_of(values: Any) -> NDArray[np.int64]:
     array = values.detach().cpu().numpy() if is_tensor(values) else np.asarray(values)
     if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
         raise UsageError(
-            f"labels are whole numbers, one for each image, not {array.dtype} {list(array.shape)}; of one-hot ones "
-            "give labels.argmax(1)."
+            f"labels are whole numbers, one for each image, not {array.dtype} {list(array.shape)}; {_mend(array)}."
         )
     return array.astype(np.int64)
+
+
+def _mend(labels: NDArray[Any]) -> str:
+    """Return what to do with labels of another shape or type."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        return "give labels.reshape(-1)"
+    if labels.dtype.kind in "US":
+        return "of names of classes give their places, [classes.index(name) for name in labels]"
+    if labels.ndim == 1 and labels.dtype.kind == "f" and np.array_equal(labels, np.rint(labels)):
+        return "give labels.astype('int64'), or labels.long() of a tensor"
+    return "of one-hot ones give labels.argmax(1)"
 
 
 def split_item(item: Any) -> tuple[Any, Any]:
@@ -195,7 +207,8 @@ def split_item(item: Any) -> tuple[Any, Any]:
 
 def _as_many(label: Any, count: int) -> NDArray[np.int64]:
     """Return the labels of `count` images, which came together."""
-    found = labels_of(np.reshape(label, -1) if np.ndim(label) == 0 else label)
+    array = label.detach().cpu().numpy() if is_tensor(label) else np.asarray(label)
+    found = labels_of(array.reshape(-1) if array.ndim == 0 else array)
     if len(found) != count:
         raise UsageError(f"{count} images came with {len(found)} labels.")
     return found
@@ -220,6 +233,11 @@ def _are_numbers(values: Any) -> bool:
 
 def _iterate(data: Any) -> Iterator[Any]:
     """Return an iterator over items, also of a set that has a length and no iterator of its own."""
+    if isinstance(data, bytes | bytearray | io.IOBase):
+        raise UsageError(
+            f"images are not read from {type(data).__name__}; give the path, or PIL.Image.open(file), and of bytes "
+            "PIL.Image.open(io.BytesIO(data))."
+        )
     if isinstance(data, Iterable):
         return iter(data)
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):

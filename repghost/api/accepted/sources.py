@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from repghost.data import ImageSet, MissingSplitError, left_out, prepare_in_part
 from repghost.data.formats.find_images import is_image
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
+from repghost.evaluation.classes import match_names
 
 
 class Source(Protocol):
@@ -80,10 +82,14 @@ class StreamSource:
     Attributes:
         stream: what `Reader.read` takes.
         name: what messages call it.
+        classes: the names that its labels stand for; None where nothing says them.
+        places: int64 [classes], of each one among a network's; None: a label is such a place itself.
     """
 
     stream: ImagesLike
     name: str
+    classes: tuple[str, ...] | None = None
+    places: NDArray[np.int64] | None = None
 
     @property
     def count(self) -> int | None:
@@ -91,8 +97,33 @@ class StreamSource:
         return None
 
     def batches(self, reader: Reader, limit: int | None, seed: int) -> Iterator[Batch]:
-        """Yield the first `limit` images; the seed chooses nothing here."""
-        return reader.read(self.stream, limit)
+        """Yield the first `limit` images; the seed chooses nothing here.
+
+        Raises:
+            UsageError: for a label that none of the classes has.
+        """
+        for batch in reader.read(self.stream, limit):
+            if self.places is None or batch.labels is None or not len(batch.labels):
+                yield batch
+                continue
+            if not 0 <= int(batch.labels.min()) <= int(batch.labels.max()) < len(self.places):
+                raise UsageError(
+                    f"the images have labels from {batch.labels.min()} to {batch.labels.max()}, and their set names "
+                    f"{len(self.places)} classes."
+                )
+            yield replace(batch, labels=self.places[batch.labels])
+
+    def matched(self, own: tuple[str, ...]) -> StreamSource:
+        """Return the stream with labels that are places among the classes of a network, by their names.
+
+        Where the network lacks a name, as where folders are called by numbers of ImageNet, labels stay as they are.
+
+        Args:
+            own: the names of the network's classes.
+        """
+        if self.classes is None or self.classes == own or not set(self.classes) <= set(own):
+            return self
+        return replace(self, places=match_names(self.classes, own))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +185,25 @@ def open_source(data: ImagesLike, calibrates: bool) -> SetSource | StreamSource:
     wrapped = _of_torchvision(data)
     if wrapped is not None:
         return SetSource(wrapped, type(data).__name__, "given")
-    return StreamSource(data, type(data).__name__)
+    return StreamSource(data, type(data).__name__, _class_names(data))
+
+
+def _class_names(data: Any) -> tuple[str, ...] | None:
+    """Return the names that the labels of a loader, a subset or a dataset stand for; None where nothing says them."""
+    while type(data) in _wrappers():
+        data = data.dataset
+    if getattr(data, "target_transform", None) is not None:
+        return None  # what it makes of a label nobody knows
+    names = getattr(data, "classes", None)
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return None
+    return tuple(names)
+
+
+def _wrappers() -> tuple[type, ...]:
+    """Return what of torch hands on the labels of its `dataset`; nothing without torch."""
+    data = sys.modules.get("torch.utils.data")
+    return () if data is None else (data.DataLoader, data.Subset)
 
 
 def _loose(folder: Path) -> list[Path]:

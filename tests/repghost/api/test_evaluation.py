@@ -59,13 +59,20 @@ def test_every_form_of_data_and_network_is_judged_alike(tmp_path: Path) -> None:
 
 def test_torchvision_datasets_keep_the_names_of_their_classes(tmp_path: Path) -> None:
     from torchvision.datasets import ImageFolder
+    from torchvision.transforms.functional import pil_to_tensor
 
     write_set(tmp_path)
     folder = ImageFolder(str(tmp_path / "test"))
     found = repghost.evaluate(NET, folder)
     assert found.top1.correct == 12 and found.classes == CLASSES
     other = small_classifier(("red", "dark", "bright"))  # the same network, which calls its classes differently
-    assert repghost.evaluate(other, folder).top1.correct == 4
+    tensors = ImageFolder(str(tmp_path / "test"), transform=pil_to_tensor)
+    loader = torch.utils.data.DataLoader(torch.utils.data.Subset(tensors, range(12)), batch_size=5)
+    for data in (folder, tensors, loader):
+        assert repghost.evaluate(other, data).top1.correct == 4
+    assert repghost.compare(NET, other, loader).change.only_before == 8
+    renamed = ImageFolder(str(tmp_path / "test"), pil_to_tensor, target_transform=lambda label: label)
+    assert repghost.evaluate(other, renamed).top1.correct == 12  # numbers, as nobody knows what the function makes
 
 
 IN_TRAINING = {
@@ -119,6 +126,7 @@ class Pair(nn.Module):
     ("network", "data", "options", "said"),
     [
         (NET, IMAGES, {}, "no labels"),
+        (NET, (IMAGES, np.eye(9)), {}, r"labels.argmax\(1\)"),
         (NET, (IMAGES, [7] * 9), {}, "labels from 7 to 7, and the network has 3 classes"),
         (NET, (IMAGES, [-1] * 9), {}, "labels from -1 to -1"),
         (NET, [], {}, "yields no image"),

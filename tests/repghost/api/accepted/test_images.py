@@ -91,7 +91,11 @@ def test_grey_and_colours_become_what_the_network_takes() -> None:
     ("data", "said"),
     [
         ((BYTES, np.arange(4)), "5 images and 4 labels"),
-        ((BYTES, np.eye(5).argmax(1).astype(float)), "labels are whole numbers"),
+        ((BYTES, np.eye(5).argmax(1).astype(float)), r"float64 \[5\]; give labels.astype\('int64'\)"),
+        ((BYTES, np.eye(5, dtype=np.uint8)), r"labels.argmax\(1\)"),  # of bytes, which could be an image
+        ((BYTES, np.arange(5)[:, None]), r"labels.reshape\(-1\)"),
+        ((BYTES, np.array(list("abcde"))), r"classes.index\(name\)"),
+        (b"\x89PNG", "from bytes; give the path"),
         ([(BYTES[0], 1), BYTES[1]], "some of the images have labels"),
         ([(BYTES[0], [0.5, 0.5])], "one-hot"),
         ([(BYTES[0], 1, 2)], "not 3 values"),
