@@ -23,6 +23,7 @@ from calib.qat.weights import Layer, WeightSource, key, layers_of, relative_grou
 from calib.settings.policy import moves
 from calib.settings.quantspec import QuantSpec
 from calib.simulate.fake_quantize import fake_quantize_weight, full_precision, weight_steps
+from repghost.errors import UsageError
 from repghost.graph.operators import INPUT, RELU, ChannelSlopes, Classifier, Concat, Convolution, Graph, Operator
 from repghost.graph.run import FAST, Kernels, clamped, convolve, followed_by, numbers_of, run
 from repghost.graph.trace import check_finite
@@ -52,7 +53,14 @@ class QatNetwork(nn.Module):
         """Return the logits, float32 [N, classes], of float32 [N, C, H, W], normalized.
 
         Of several results the numbers, float32 [N, numbers], as `calib.integer.program.Program` orders them.
+
+        Raises:
+            UsageError: for bytes, which are not normalized, or a single image.
         """
+        if images.ndim != 4 or not images.is_floating_point():
+            raise UsageError(
+                f"training takes normalized images, floats [N, C, H, W], not {images.dtype} {list(images.shape)}."
+            )
         observing = self.training and self.source.observes
         # Where weights do not depend on the layer's input, all are quantized at once.
         layer = partial(self._layer, weights={} if observing else self._quantized_weights(), observing=observing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +29,7 @@ from repghost.api.networks.opened import (
     refuse_without_values,
     warn_of_training,
 )
+from repghost.api.shown.notes import warn_of
 from repghost.errors import UsageError
 from repghost.evaluation.accuracy import predict
 from repghost.evaluation.predictor import Predictor
@@ -89,6 +90,9 @@ def _of_module(module: nn.Module, preprocess: Any, labels: Sequence[str] | None)
     example = logits(np.zeros((1, *preprocess.shape), np.uint8))
     if example.ndim != 2:
         raise UsageError(f"a network gives logits [N, classes], not {list(example.shape)}; give one that classifies.")
+    if _are_probabilities(example):
+        logits = partial(_logarithms, logits)
+        warn_of(["the network gives probabilities, whose logarithms stand for its logits"])
     classes = example.shape[1]
     by = f"PyTorch on {next(iter(devices), torch.device('cpu')).type}"
     return Predictor(
@@ -101,6 +105,19 @@ def _of_module(module: nn.Module, preprocess: Any, labels: Sequence[str] | None)
         labels=known_labels(module, classes) if labels is None else checked_labels(labels, classes),
         logits=logits,
     )
+
+
+def _are_probabilities(answers: NDArray[np.float32]) -> bool:
+    """Return whether what a network gives of one image [1, classes] is the result of a softmax."""
+    return answers.shape[1] > 1 and bool((answers >= 0).all()) and abs(float(answers.sum()) - 1) < 1e-5
+
+
+def _logarithms(
+    probabilities: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Return logits [N, classes] whose softmax is what a network gives."""
+    found: NDArray[np.float32] = np.log(np.maximum(probabilities(images), np.finfo(np.float32).tiny))
+    return found
 
 
 def _logits(module: nn.Module, images: NDArray[np.uint8], preprocess: Any) -> NDArray[np.float32]:

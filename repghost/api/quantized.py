@@ -97,7 +97,17 @@ class QuantizedNetwork:
             images: uint8 [N, height, width, channels], as `preprocess.apply` gives them.
 
         Of a detector they are the numbers of all its results.
+
+        Raises:
+            UsageError: for images that are not prepared.
         """
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.shape[1:] != self.preprocess.shape:
+            height, width, channels = self.preprocess.shape
+            raise UsageError(
+                f"logits are of prepared images, uint8 [N, {height}, {width}, {channels}], not {images.dtype} "
+                f"{list(images.shape)}; of any others repghost.predict(q, images) tells the classes."
+            )
         parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
         found = [self._network(torch.from_numpy(self.preprocess.normalize(part))).numpy() for part in parts]
         return np.concatenate(found) if found else np.empty((0, self.network.classes), np.float32)

@@ -138,6 +138,11 @@ def _rounded(array: NDArray[np.floating[Any]], preprocess: Preprocess, pixels: P
         unit = unit * np.asarray(preprocess.std) + np.asarray(preprocess.mean)
     elif said == BYTES:
         unit = unit / 255
+    if said == BYTES and high <= 1 and not np.array_equal(array, np.rint(array)):
+        raise UsageError(
+            f"the images hold fractions from {low:.4g} to {high:.4g}, which as pixels={BYTES!r} are all black. Give "
+            f"pixels={UNIT!r}."
+        )
     if unit.min() < -SLACK or unit.max() > 1 + SLACK:
         allowed = _allowed(said, preprocess)
         raise UsageError(
@@ -156,6 +161,7 @@ def _said(low: float, high: float, preprocess: Preprocess, pixels: Pixels | None
     if pixels is not None:
         return pixels
     if low < 0:
+        _refuse_halves(low, high, preprocess)
         return "normalized"  # nothing else is below 0
     if high > max(1 + SLACK, float(preprocess.table().max()) + SLACK / min(preprocess.std)):
         return "0..255"
@@ -163,6 +169,17 @@ def _said(low: float, high: float, preprocess: Preprocess, pixels: Pixels | None
         f"float images with values from {low:.4g} to {high:.4g} can mean several things. Say which with "
         "pixels='0..1', pixels='0..255', or pixels='normalized' (mean and std of the network's preprocess)."
     )
+
+
+def _refuse_halves(low: float, high: float, preprocess: Preprocess) -> None:
+    """Refuse values that fill -1 to 1, as mean and std of 0.5 make them, where the network has others."""
+    fills = max(abs(low + 1), abs(high - 1)) < SLACK / 8
+    if fills and not np.allclose([*preprocess.mean, *preprocess.std], 0.5):
+        raise UsageError(
+            "float images with values from -1 to 1 look normalized by mean and std 0.5, and the network's preprocess "
+            f"has mean {preprocess.mean} and std {preprocess.std}. Normalize them by these, give the preprocess= that "
+            "they were made with, or pixels='normalized' where they are right."
+        )
 
 
 def _refuse_other_channels(array: NDArray[Any], preprocess: Preprocess) -> None:

@@ -14,6 +14,7 @@ from calib.qat.settings import QatSettings
 from calib.qat.train_aware import QatPlan, build_network
 from calib.quantize import Source, describe_source, write_model
 from calib.settings.policy import float_parts, no_float_layers
+from repghost.api.networks.opened import with_facts
 from repghost.api.quantized import QuantizedNetwork
 from repghost.api.training.float_weights import branch_state, fused_state, module_state
 from repghost.errors import UsageError
@@ -95,13 +96,14 @@ def prepare_qat(q: QuantizedNetwork, mode: str = "fused", *, statistics_momentum
     Raises:
         UsageError: for a mode that the network does not have, or layers that are left in float.
     """
-    graph, spec = q.quantized.graph, q.quantized.spec
     check_trainable(q, mode)
+    graph, spec = q.quantized.graph, q.quantized.spec
     plan = QatPlan(q.config, QatSettings(mode=mode, statistics_momentum=statistics_momentum))
     network = build_network(q.network.model, q.network.graph, (graph, spec), q.calibration.images, q.preprocess, plan)
     network.__class__ = QatModule
     assert isinstance(network, QatModule)
     network.origin = _Origin(q, mode)
+    with_facts(network, q.preprocess, q.network.labels)
     return network.train()
 
 
@@ -126,7 +128,11 @@ def convert(module: nn.Module) -> QuantizedNetwork:
 
 
 def check_trainable(q: QuantizedNetwork, mode: str) -> None:
-    """Refuse a network with layers in float, and branches of one that was trained without them."""
+    """Refuse what is no quantized network, one with layers in float, and branches of one trained without them."""
+    if not isinstance(q, QuantizedNetwork):
+        raise UsageError(
+            f"training under quantization begins with what repghost.quantize returns, not {type(q).__name__}."
+        )
     kept = float_parts(q.quantized.graph, q.quantized.spec)
     if kept:
         raise UsageError(f"{', '.join(kept[:3])}: {no_float_layers()}")

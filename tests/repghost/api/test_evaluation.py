@@ -57,6 +57,12 @@ def test_every_form_of_data_and_network_is_judged_alike(tmp_path: Path) -> None:
     assert np.array_equal(first.predictions, of_file.predictions)
 
 
+def test_a_network_that_ends_with_a_softmax_is_measured_by_its_probabilities() -> None:
+    with pytest.warns(NoteWarning, match="gives probabilities"):
+        found = repghost.evaluate(nn.Sequential(NET, nn.Softmax(1)).eval(), (IMAGES, LABELS), preprocess=PREPROCESS)
+    assert found.loss == pytest.approx(repghost.evaluate(NET, (IMAGES, LABELS)).loss, abs=1e-5)
+
+
 def test_torchvision_datasets_keep_the_names_of_their_classes(tmp_path: Path) -> None:
     from torchvision.datasets import ImageFolder
     from torchvision.transforms.functional import pil_to_tensor

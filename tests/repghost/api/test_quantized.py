@@ -134,6 +134,14 @@ def test_bad_input_is_one_sentence(network: object, data: object, options: dict,
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("images", [IMAGES[0], IMAGES / 255, IMAGES.transpose(0, 3, 1, 2), IMAGES.repeat(2, 1)])
+def test_logits_are_of_prepared_images(images: np.ndarray) -> None:
+    q = repghost.quantize(NET, IMAGES, algorithm="min_max")
+    assert np.array_equal(q.logits(torch.from_numpy(IMAGES)), q.logits(list(IMAGES)))  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"uint8 \[N, 16, 16, 3\], not .* repghost\.predict"):
+        q.logits(images)
+
+
 def test_nothing_is_written_half(tmp_path: Path) -> None:
     q = repghost.quantize(NET, IMAGES)
     with pytest.raises(UsageError, match="has to end in"):

@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -91,6 +92,23 @@ def test_what_wraps_a_module_converts(q: repghost.QuantizedNetwork) -> None:
     for wrong in (NET, nn.Sequential(module)):
         with pytest.raises(UsageError, match=r"convert takes the module that repghost\.prepare_qat returned"):
             repghost.convert(wrong)
+
+
+def test_a_module_is_evaluated_like_any_other(q: repghost.QuantizedNetwork) -> None:
+    module = repghost.prepare_qat(q).eval()
+    assert repghost.evaluate(module, (IMAGES, LABELS)).top1 == q.evaluate((IMAGES, LABELS)).top1
+
+
+@pytest.mark.parametrize("images", [torch.from_numpy(IMAGES).permute(0, 3, 1, 2), X[0]])
+def test_a_module_refuses_bytes_and_a_single_image(q: repghost.QuantizedNetwork, images: torch.Tensor) -> None:
+    with pytest.raises(UsageError, match=r"normalized images, floats \[N, C, H, W\], not torch\."):
+        repghost.prepare_qat(q)(images)
+
+
+@pytest.mark.parametrize("call", [repghost.prepare_qat, lambda it: repghost.train_quantized(it, (IMAGES, LABELS))])
+def test_a_float_network_is_quantized_first(call: Callable[[nn.Module], object]) -> None:
+    with pytest.raises(UsageError, match=r"begins with what repghost\.quantize returns, not Sequential"):
+        call(NET)
 
 
 def test_convert_names_the_layer_that_integers_cannot_hold(q: repghost.QuantizedNetwork) -> None:

@@ -46,6 +46,8 @@ def test_one_image_becomes_a_batch() -> None:
     ("images", "pixels", "said"),
     [
         (BYTES / 255, None, "pixels='0..1'"),  # a range that several things have
+        (BYTES / 255, "0..255", "Give pixels='0..1'"),  # nothing but black
+        (np.linspace(-1, 1, 48, dtype=np.float32).reshape(1, 4, 4, 3), None, "mean and std 0.5"),
         (BYTES / 128.0, "0..1", "allows 0 to 1"),
         (BYTES.astype(float) * 2, "0..255", "allows 0 to 255"),
         (NORMALIZED * 3, "normalized", "allows -2 to 2"),
