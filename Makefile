@@ -195,14 +195,16 @@ train: $(STAMP)
 	@$(REPGHOST) train $(call option,DATA,data) $(call option,WIDTH,width) $(call option,RECIPE,recipe) \
 	$(call option,EPOCHS,epochs) $(call option,GPUS,processes) $(call option,THREADS,threads) $(ARGS)
 
-# WIDTHS, DATA; RECIPE, EPOCHS, QAT (fused, reparam or both), AMP=bfloat16 on a GPU: what is finished is not repeated.
+# WIDTHS, DATA; RECIPE, EPOCHS, QAT (fused, reparam or both), AMP=bfloat16 on a GPU, AT_ONCE: how many widths at the
+# same time. What is finished is not repeated.
 EPOCHS ?=
+AT_ONCE ?=
 QAT ?=
 RUNS ?= runs/widths
 widths: $(STAMP)
 	@$(BIN)/python -m benchmarks.widths --widths "$(or $(WIDTHS),0.5)" $(call option,DATA,data) --recipe "$(or $(RECIPE),demo)" \
 	$(call option,EPOCHS,epochs) $(call option,AMP,amp-dtype) $(call option,THREADS,threads) $(call option,IMAGES,images) \
-	$(addprefix --qat ,$(QAT)) --output "$(RUNS)"
+	$(call option,AT_ONCE,at-once) $(addprefix --qat ,$(QAT)) --output "$(RUNS)"
 
 # CHECKPOINTS: of `make widths` by default. ADD=1 keeps the other networks of docs/accuracy.json.
 # PEERS_PYTHON: interpreters that have onnxruntime, nncf, nvidia-modelopt.

@@ -1,19 +1,21 @@
-"""Several widths, one after the other: trained, quantized, and trained under quantization where that is asked for.
+"""Several widths: trained, quantized, and trained under quantization where that is asked for.
 
-Each is a run of `repghost train`, `quantize` and `qat` in a folder of its own. What is finished is not repeated; a
-training that was stopped goes on.
+One comes after the other, or some at the same time, each in a process of its own. Each is a run of `repghost train`,
+`quantize` and `qat` in a folder of its own. What is finished is not repeated; a training that was stopped goes on.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from benchmarks.shared.command import run_command
+from benchmarks.shared.side_by_side import run_side_by_side
 from calib.qat.settings import QatSettings
 from calib.settings.config_file import read_config
 from compile.storage.measurements import Measurements
@@ -26,7 +28,7 @@ from repghost.network.spec import WIDTHS, model_name, parse_width
 from repghost.training.recipe import Recipe, get_recipe
 from repghost.untrusted import file_digest
 
-WEIGHTS, QDQ, SPLIT = "model.safetensors", "model.qdq.onnx", "train"
+WEIGHTS, QDQ, LOG, SPLIT = "model.safetensors", "model.qdq.onnx", "widths.log", "train"
 STATE_INTERVAL = "100"  # batches between two states: what a killed run repeats at most, two minutes at 2.0x
 
 
@@ -48,6 +50,7 @@ class WidthsRequest:
     qat_epochs: int
     qat_images: int
     threads: int | None
+    at_once: int
     output: Path
 
     def multipliers(self) -> tuple[float, ...]:
@@ -55,6 +58,13 @@ class WidthsRequest:
         if self.widths.strip() == "all":
             return tuple(row.multiplier for row in WIDTHS)
         return tuple(dict.fromkeys(parse_width(name.strip(), custom=True) for name in self.widths.split(",")))
+
+    def words(self) -> list[str]:
+        """Return the words of the command that makes such a request."""
+        several = {item.name: getattr(self, item.name) for item in fields(self)}
+        given = {name: value if isinstance(value, tuple) else (value,) for name, value in several.items()}
+        pairs = [(f"--{name.replace('_', '-')}", each) for name, values in given.items() for each in values]
+        return [word for option, each in pairs if each is not None for word in (option, str(each))]
 
     def check(self) -> tuple[Recipe, ImageSet]:
         """Refuse before anything is trained what a later command would refuse; return the recipe and the images.
@@ -77,8 +87,8 @@ class WidthsRequest:
         return recipe, open_dataset(self.data, SPLIT)
 
 
-def run_width(width: float, request: WidthsRequest, recipe: Recipe, images: ImageSet) -> Path:
-    """Train and quantize one width and return its folder."""
+def run_width(width: float, request: WidthsRequest, recipe: Recipe, images: ImageSet) -> None:
+    """Train and quantize one width."""
     folder = request.output / model_name(width)
     weights, set_of, seed = folder / WEIGHTS, ["--data", str(request.data)], str(recipe.seed)
     sizes = {"epochs": request.epochs, "batch": request.batch, "held-out": request.held_out,
@@ -99,7 +109,6 @@ def run_width(width: float, request: WidthsRequest, recipe: Recipe, images: Imag
         passes = ["--epochs", str(request.qat_epochs), "--images", str(request.qat_images)]
         qat = ["qat", str(weights), *set_of, *settings, "--mode", mode, *passes, "--resume", "auto"]
         make_once(file, [*qat, "--output", str(file)], key)
-    return folder
 
 
 def make_once(file: Path, words: list[str], key: dict[str, Any], more: Sequence[str] = ()) -> None:
@@ -141,18 +150,29 @@ def make_once(file: Path, words: list[str], key: dict[str, Any], more: Sequence[
 @click.option("--qat-epochs", default=4, show_default=True, type=click.IntRange(1), help="Passes of that training.")
 @click.option("--qat-images", default=12_500, show_default=True, type=click.IntRange(1), help="Pictures of a pass.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of PyTorch; its own choice by default.")
+@click.option("--at-once", default=1, show_default=True, type=click.IntRange(1), help="Widths at the same time.")
 @click.option("--output", "-o", default="runs/widths", show_default=True, type=click.Path(path_type=Path),
               help="A folder in it for each width.")  # fmt: skip
 def command(**options: Any) -> None:
     """Train each width by the recipe, quantize it, and with --qat train it under quantization.
 
     OUTPUT/repghostnet_0_5x and so on hold the weights and the quantized files. A finished step is not repeated; a
-    training that was stopped goes on from its last state. `repghost accuracy` measures what came out.
+    training that was stopped goes on from its last state. With --at-once each width writes its lines to widths.log in
+    its folder. `repghost accuracy` measures what came out.
     """
     request = WidthsRequest(**options)
     recipe, images = request.check()
-    folders = {width: run_width(width, request, recipe, images) for width in request.multipliers()}
-    for width, folder in folders.items():
+    widths = request.multipliers()
+    if request.at_once > 1:
+        alone = {width: replace(request, widths=f"{width:g}", at_once=1) for width in widths}
+        words = {width: [sys.executable, "-m", "benchmarks.widths", *alone[width].words()] for width in widths}
+        logs = {request.output / model_name(width) / LOG: words[width] for width in widths}
+        run_side_by_side(logs, request.at_once, click.echo)
+    else:
+        for width in widths:
+            run_width(width, request, recipe, images)
+    for width in widths:
+        folder = request.output / model_name(width)
         test = read_checkpoint(folder / WEIGHTS, width=width).metadata.get("test")
         said = "not measured" if test is None else f"{test['top1']:.2%}"
         click.echo(f"{folder.name}: float32 test top-1 {said}; {folder}")

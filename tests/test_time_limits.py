@@ -30,6 +30,7 @@ TALKS = {
     "compile/deploy/ssh/exchange.py": "the limit is the caller's, and what it starts is killed",
     "compile/deploy/lock.py": "the board has HOLD_LIMIT_S to answer, and the process is ended with the lock",
     "compile/bench/processes.py": "a timer ends a contender that does not answer",
+    "benchmarks/shared/side_by_side.py": "a training takes as long as it takes, and whoever stops this stops it",
     "benchmarks/shared/page.py": "every answer of the browser has a limit, and it is killed with its page",
     "tests/support/standin.py": "the server runs as long as the test session",
     "tests/support/forked_commands.py": "it ends with the pipes, and what it starts has an alarm",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from benchmarks.widths import command
+from benchmarks.widths import WidthsRequest, command
 from repghost.errors import UsageError
 from repghost.training.train import STATE_FILE
 from tests.support.image_folders import make_set
@@ -37,16 +37,39 @@ def test_an_interrupted_run_goes_on_and_repeats_nothing(tmp_path: Path, monkeypa
     first = output / "repghostnet_0_1x"
     assert not (first / FILES[2]).exists()
     before = {path: path.stat().st_mtime_ns for path in (first / FILES[0], first / FILES[1], first / STATE_FILE)}
-    finished = widths(data, output, "--widths", "0.1,0.2", "--qat", "fused")
+    finished = widths(data, output, "--widths", "0.1,0.2", "--qat", "fused", "--at-once", "2")
     assert finished.exit_code == 0, finished.output
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert "repghostnet_0_1x: model.qdq.onnx, as in an earlier run" in finished.output
+    assert "repghostnet_0_1x: model.qdq.onnx, as in an earlier run" in (first / "widths.log").read_text()
+    assert finished.output.count("float32 test top-1") == 2 and "repghostnet_0_2x: done" in finished.output
     made = [output / name / file for name in ("repghostnet_0_1x", "repghostnet_0_2x") for file in FILES]
     times = [path.stat().st_mtime_ns for path in made]
     again = widths(data, output, "--widths", "0.1,0.2", "--qat", "fused")
     assert again.exit_code == 0, again.output
     assert [path.stat().st_mtime_ns for path in made] == times
     assert again.output.count("as in an earlier run") == len(made)
+
+
+def test_the_words_of_a_request_make_the_same_request() -> None:
+    for words in (
+        ["--widths", "all", "--data", "x"],
+        [
+            "--widths",
+            "0.5",
+            "--data",
+            "x",
+            "--qat",
+            "fused",
+            "--qat",
+            "reparam",
+            "--amp-dtype",
+            "bfloat16",
+            "--at-once",
+            "3",
+        ],
+    ):
+        request = WidthsRequest(**command.make_context("widths", list(words)).params)
+        assert WidthsRequest(**command.make_context("widths", request.words()).params) == request
 
 
 @pytest.mark.parametrize(
