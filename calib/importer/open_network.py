@@ -29,6 +29,7 @@ from repghost.sizes import Size, sides
 from repghost.untrusted import parse_json
 
 PREPROCESS = "repghost.preprocess"  # the key of a file's metadata, as `repghost export` writes it
+BARE_NAME = re.compile(r"(?!timm$|bundled$)[a-z0-9_]+(\.[a-z0-9_]+)?")  # as libraries call networks
 MOST_LETTERS = 64  # of a name: it becomes part of a folder's
 
 
@@ -100,6 +101,7 @@ def open_network(source: NetworkSource) -> FloatNetwork:
 
 
 def _repghostnet(source: NetworkSource) -> FloatNetwork:
+    _refuse_bare_name(source.network)
     multiplier = None if source.width is None else parse_width(source.width, custom=True)
     checkpoint = open_checkpoint(source.network, multiplier)
     preprocess = resolve_preprocess(checkpoint.preprocess, checkpoint.spec.num_classes, source.preprocess)
@@ -116,6 +118,25 @@ def _repghostnet(source: NetworkSource) -> FloatNetwork:
         checkpoint=checkpoint,
         model=model,
     )
+
+
+def _refuse_bare_name(network: str) -> None:
+    """Refuse the name of an architecture where a weight file is meant.
+
+    Raises:
+        UsageError: with what to give instead.
+    """
+    if not BARE_NAME.fullmatch(network) or Path(network).exists():
+        return
+    from calib.importer.libraries.named import full_name
+
+    if network.startswith("repghostnet_"):
+        raise UsageError(
+            f"{network} is a network without weights. Give a weight file of it; timm's, which are fetched, are 'timm' "
+            f"with {option('width')}, and 'bundled' comes with the package."
+        )
+    if (name := full_name(network)) is not None:
+        raise UsageError(f"there is no file {network!r}; the network of that name is {name!r}.")
 
 
 def _onnx_file(source: NetworkSource) -> FloatNetwork:

@@ -15,7 +15,7 @@ from torch import nn
 from repghost.api.accepted.images import Batch, ImagesLike, Reader
 from repghost.api.accepted.pixels import Pixels, check_pixels
 from repghost.api.accepted.sources import SetSource, StreamSource, open_source
-from repghost.api.networks.opened import TRAINING_NOTE, PreprocessLike
+from repghost.api.networks.opened import TRAINING_NOTE, PreprocessLike, unwrapped
 from repghost.api.predictors import EvaluableLike, predictor_of
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
@@ -76,7 +76,7 @@ def evaluate(
     source = open_source(data, calibrates=False)
     (found,) = _evaluated([predictor], source, _Wanted(images, seed, pixels, class_order, mistakes, progress, batch))
     warn_of((), found.broken)
-    if isinstance(network, nn.Module) and network.training:
+    if isinstance(network, nn.Module) and unwrapped(network).training:
         return replace(found, notes=(TRAINING_NOTE, *found.notes))
     return found
 

@@ -107,6 +107,11 @@ def find_bundle(path: Path, precision: str | None = None) -> Path:
     """
     if precision is not None and precision not in PRECISIONS:
         raise unknown_value("precision", precision, PRECISIONS)
+    if path.is_file():
+        raise UsageError(
+            f"{path} is a file, and a bundle is a folder, e.g. build/<model>/host/int8. Weights and ONNX files are for "
+            "repghost.predict and repghost.evaluate; repghost.load_model gives the module of a checkpoint."
+        )
     if not path.is_dir() or (path / MANIFEST).exists():
         return path  # what is wrong with it is said where it is read
     target = host_target()

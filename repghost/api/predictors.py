@@ -27,6 +27,7 @@ from repghost.api.networks.opened import (
     preprocess_of,
     read_as_preprocess,
     refuse_without_values,
+    unwrapped,
     warn_of_training,
 )
 from repghost.api.shown.notes import warn_of
@@ -62,6 +63,7 @@ def predictor_of(
     """
     given = None if preprocess is None else read_as_preprocess(preprocess)
     if isinstance(network, nn.Module):
+        network = unwrapped(network)
         return _of_module(network, preprocess_of(network, given), labels)
     if hasattr(network, "as_predictor"):  # a quantized network, a bundle, a loaded model
         told = {"preprocess": given, "labels": labels, "weights": weights, "width": width}

@@ -139,7 +139,7 @@ def predict(
     """Return the logits of a PyTorch network, float32 [N, classes]; the model is left in the mode it was in.
 
     Args:
-        model: takes float32 [N, 3, H, W], on any device.
+        model: takes floats [N, 3, H, W] of the type of its parameters, on any device.
         images: uint8 [N, H, W, 3], from `Preprocess.apply`.
         preprocess: its `normalize` is used.
         batch: images per step.
@@ -148,14 +148,14 @@ def predict(
     import torch
 
     modes = [(module, module.training) for module in model.modules()]
-    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    first = next((tensor for tensor in model.parameters() if tensor.is_floating_point()), torch.empty(0))
     model.eval()
     parts = []
     try:
         with torch.inference_mode():
             for start in progress(range(0, len(images), batch)):
                 inputs = torch.from_numpy(preprocess.normalize(images[start : start + batch]))
-                inputs = inputs.to(device, memory_format=torch.channels_last)
+                inputs = inputs.to(first.device, first.dtype, memory_format=torch.channels_last)
                 parts.append(model(inputs).float().cpu().numpy())
     finally:
         for module, mode in modes:  # one by one: a frozen batch norm is not in the mode of the rest

@@ -107,6 +107,14 @@ def look_up(name: str) -> tuple[Library, str]:
     return LIBRARY, network
 
 
+def full_name(network: str) -> str | None:
+    """Return "timm:NAME" or "torchvision:NAME" of a name that was given without its library; None of any other."""
+    from calib.importer.libraries import from_timm, from_torchvision
+
+    libraries = {TIMM: from_timm.LIBRARY, TORCHVISION: from_torchvision.LIBRARY}
+    return next((f"{kind}:{network}" for kind, library in libraries.items() if network in library.names()), None)
+
+
 def imagenet_labels() -> tuple[str, ...]:
     """Return what the folders of ImageNet-1k are called, in the order in which networks are trained on them."""
     from timm.data import ImageNetInfo

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from calib.importer.libraries.named import create_network, imagenet_labels, load_named, look_up
+from calib.importer.libraries.named import create_network, full_name, imagenet_labels, load_named, look_up
 from calib.importer.names import PRETRAINED, TIMM, TORCHVISION, is_named
 from repghost.api.networks.opened import with_facts
 from repghost.checkpoints.checkpoint import build_model, read_checkpoint
@@ -74,7 +74,7 @@ def create_model(
             raise UsageError("out_indices= is for RepGhostNet; give timm's networks to timm.create_model.")
         return _of_library(name, pretrained, features_only, options)
     found = read_checkpoint(Path(str(name))) if is_address(name) else None
-    width = parse_width(name, custom=True) if found is None else found.spec.width
+    width = _width_of(name) if found is None else found.spec.width
     if found is not None:
         options.setdefault("num_classes", found.spec.num_classes)
     if features_only:
@@ -102,14 +102,36 @@ def list_models(pattern: str = "*") -> list[str]:
     """Return the names that `create_model` takes: the published widths of RepGhostNet, then timm's, then torchvision's.
 
     Args:
-        pattern: which of them, e.g. "timm:mobilenetv3*"; * stands for anything.
+        pattern: which of them, with or without the library, e.g. "timm:mobilenetv3*" or "mobilenetv3*"; * stands for
+            anything.
     """
     from calib.importer.libraries import from_timm, from_torchvision
 
     names = [row.name for row in WIDTHS]
     names += [f"{TIMM}:{name}" for name in from_timm.names()]
     names += [f"{TORCHVISION}:{name}" for name in from_torchvision.names()]
-    return [name for name in names if fnmatchcase(name, pattern)]
+    return [name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name.partition(":")[2], pattern)]
+
+
+def _width_of(name: str | float) -> float:
+    """Return the width of a RepGhostNet that is given by its name.
+
+    Raises:
+        UsageError: for any other name, with the library that has it.
+    """
+    try:
+        return parse_width(name, custom=True)
+    except UsageError:
+        text = str(name)
+        if not text[:1].isalpha() or text.lower().startswith("repghostnet"):
+            raise
+        known = full_name(text)
+    if known is not None:
+        raise UsageError(f"unknown network {text!r}. Did you mean {known!r}?")
+    raise UsageError(
+        f"unknown network {text!r}: allowed are RepGhostNets by width, as repghostnet_0_5x or 0.5, and timm:NAME, "
+        f"torchvision:NAME and hf://USER/NAME. repghost.list_models('*{text}*') lists names with a word."
+    )
 
 
 def _of_library(name: str, pretrained: bool, features_only: bool, options: dict[str, Any]) -> nn.Module:

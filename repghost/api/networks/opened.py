@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from calib.importer.import_module import import_module
 from calib.importer.libraries.named import imagenet_labels
 from calib.importer.open_network import FloatNetwork, NetworkSource, open_network
+from calib.qat.network import QatNetwork
 from repghost.api.shown.notes import warn_of
 from repghost.data.images.chosen_preprocess import resized
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
@@ -30,6 +32,7 @@ NetworkLike: TypeAlias = nn.Module | FloatNetwork | str | os.PathLike[str]
 PreprocessLike: TypeAlias = Any
 IMAGENET_CLASSES = 1000
 MOST_LETTERS = 64
+WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel, AveragedModel)
 TRAINING_NOTE = (
     "the network is in training mode, and was run as in evaluation mode; it stays as it is, net.eval() changes it"
 )
@@ -58,7 +61,7 @@ def open_float(
     """
     given = None if preprocess is None else read_as_preprocess(preprocess)
     if isinstance(network, nn.Module):
-        found = _from_module(network, given, labels, size)
+        found = _from_module(unwrapped(network), given, labels, size)
     elif isinstance(network, FloatNetwork):
         found = network if given is None else replace(network, preprocess=given)
     elif isinstance(network, str | os.PathLike):
@@ -70,6 +73,17 @@ def open_float(
             f"'timm:mobilenetv3_large_100', not {type(network).__name__}."
         )
     return found if labels is None else replace(found, labels=checked_labels(labels, found.classes))
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Return the network behind what computes the same: `torch.compile`, an average of weights, data parallelism."""
+    while True:
+        if isinstance(module, WRAPPERS):
+            module = module.module
+        elif isinstance(inner := module._modules.get("_orig_mod"), nn.Module):
+            module = inner
+        else:
+            return module
 
 
 def read_as_preprocess(given: PreprocessLike) -> Preprocess:
@@ -189,6 +203,11 @@ def _from_module(
 ) -> FloatNetwork:
     """Return the graph of a module, which stays as it is, on whatever device and in whatever mode."""
     refuse_without_values(module)
+    if isinstance(module, QatNetwork):
+        raise UsageError(
+            "the module is under quantization already; repghost.convert(module) gives its int8 network, and "
+            "module.float_state_dict() its float weights."
+        )
     preprocess = resized(preprocess_of(module, given), size)
     warn_of_training(module)
     name, notes = name_of(module), tuple[str, ...]()

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
+import numpy as np
+
 from repghost.channels import CHANNELS
 from repghost.errors import UsageError, unknown_value
 from repghost.sizes import Size, check_size, sides
@@ -16,7 +18,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 TIMM_MODES = ("center", "squash")  # "border" pads, which nothing here does
 TIMM_CROP = 0.875  # where a config says nothing, as timm.data.resolve_data_config
 PRESET = "ImageClassification"  # torchvision's class behind `weights.transforms()`
-CONVERSIONS = ("ToTensor", "PILToTensor", "ToImage", "ConvertImageDtype", "ToDtype", "ToPureTensor")
+CONVERSIONS = ("ToTensor", "PILToTensor", "ToImage", "ConvertImageDtype", "ToDtype", "ToPureTensor", "MaybeToTensor")
 STEPS = ("Grayscale", "Resize", "CenterCrop", *CONVERSIONS, "Normalize")
 
 
@@ -57,7 +59,8 @@ def torchvision_fields(transforms: object) -> dict[str, Any]:
 
     Args:
         transforms: what `weights.transforms()` of a classifier returns, or a Compose or Sequential of Grayscale,
-            Resize, CenterCrop, a conversion to float, and Normalize, in this order.
+            Resize, CenterCrop, a conversion to float, and Normalize, in this order; `timm.data.create_transform`
+            makes one.
 
     Raises:
         UsageError: naming a transform, an order or a value that is not known here.
@@ -132,6 +135,8 @@ def _size(name: str, value: object) -> Size:
 
 def _repeated(values: Any, channels: int) -> tuple[float, ...]:
     """Return a number for each channel; a single one is for all of them."""
+    if hasattr(values, "tolist"):  # timm's Normalize holds tensors, whose float32 has seven digits
+        values = [float(f"{value:.7g}") for value in np.ravel(values).tolist()]
     numbers = tuple(values) if isinstance(values, list | tuple) else (values,)
     if len(numbers) not in (1, channels):
         raise UsageError(f"{list(numbers)!r:.80} are not the numbers of {channels} channel(s).")

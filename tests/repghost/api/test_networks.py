@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import repghost
 from repghost.api.networks.opened import known_labels, name_of, open_float, preprocess_of, read_as_preprocess
+from repghost.api.predictors import predictor_of
 from repghost.data.images.preprocess import IMAGENET
 from repghost.errors import RepGhostError, UsageError
 from repghost.graph.module import GraphModule
@@ -32,7 +36,10 @@ def test_create_model_makes_networks_of_libraries_with_their_preprocessing() -> 
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [
-        ("mobilenet", {}, "unknown width"),
+        ("mobilenet", {}, r"unknown network 'mobilenet'.*list_models\('\*mobilenet\*'\)"),
+        ("mobilenetv3_small_050", {}, "Did you mean 'timm:mobilenetv3_small_050'"),
+        ("mobilenet_v2", {}, "Did you mean 'torchvision:mobilenet_v2'"),
+        ("repghostnet_9_9y", {}, "unknown width"),
         ("timm:mobilenetv9", {}, "unknown network of timm"),
         ("timm:mobilenetv3_small_050", {"dropout": 0.5}, "timm's own function"),
         (0.35, {"pretrained": True}, "no weights of width 0.35"),
@@ -59,6 +66,7 @@ def test_list_models_names_what_create_model_takes() -> None:
     names = repghost.list_models()
     assert names[0] == "repghostnet_0_5x" and "torchvision:resnet18" in names
     assert "timm:mobilenetv3_large_100" in repghost.list_models("timm:mobilenetv3*")
+    assert "timm:mobilenetv3_large_100" in repghost.list_models("mobilenetv3*")
     assert repghost.list_models("nothing*") == []
 
 
@@ -81,6 +89,41 @@ def test_preprocessing_is_read_from_what_people_have(tmp_path: Any) -> None:
     for given in (PREPROCESS, PREPROCESS.to_dict(), file, transforms):
         assert read_as_preprocess(given) == PREPROCESS
     assert read_as_preprocess(CONFIG).size == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mobilenetv3_small_050", "network of that name is 'timm:mobilenetv3_small_050'"),
+        ("resnet18", "network of that name is 'timm:resnet18'"),
+        ("repghostnet_050", "a network without weights"),
+        ("nothing", "there is no checkpoint 'nothing'"),
+    ],
+)
+def test_a_name_without_weights_is_told_from_a_file(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        open_float(name)
+
+
+def test_a_file_is_told_from_a_bundle(tmp_path: Path) -> None:
+    (tmp_path / "net.qdq.onnx").touch()
+    with pytest.raises(UsageError, match=r"net\.qdq\.onnx is a file, and a bundle is a folder.*repghost\.predict"):
+        repghost.load(tmp_path / "net.qdq.onnx")
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.optim.swa_utils.AveragedModel, torch.compile])
+def test_what_wraps_a_network_is_looked_through(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    net = small_classifier()
+    assert open_float(wrap(net).eval()).digest == open_float(net).digest
+    images = np.zeros((1, 16, 16, 3), np.uint8)
+    assert np.array_equal(predictor_of(wrap(net).eval()).logits(images), predictor_of(net).logits(images))
+
+
+@pytest.mark.parametrize("kind", [torch.half, torch.double])
+def test_a_network_of_other_floats_is_run_on_those(kind: torch.dtype) -> None:
+    images = np.full((1, 16, 16, 3), 90, np.uint8)
+    expected = predictor_of(small_classifier()).logits(images)
+    np.testing.assert_allclose(predictor_of(small_classifier().to(kind)).logits(images), expected, atol=0.02)
 
 
 def test_names_of_classes_are_those_of_imagenet_only_for_its_thousand() -> None:

@@ -99,6 +99,11 @@ def test_a_module_is_evaluated_like_any_other(q: repghost.QuantizedNetwork) -> N
     assert repghost.evaluate(module, (IMAGES, LABELS)).top1 == q.evaluate((IMAGES, LABELS)).top1
 
 
+def test_a_module_is_converted_and_not_quantized_again(q: repghost.QuantizedNetwork) -> None:
+    with pytest.raises(UsageError, match=r"repghost\.convert\(module\)"):
+        repghost.quantize(repghost.prepare_qat(q), IMAGES)
+
+
 @pytest.mark.parametrize("images", [torch.from_numpy(IMAGES).permute(0, 3, 1, 2), X[0]])
 def test_a_module_refuses_bytes_and_a_single_image(q: repghost.QuantizedNetwork, images: torch.Tensor) -> None:
     with pytest.raises(UsageError, match=r"normalized images, floats \[N, C, H, W\], not torch\."):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 from PIL import Image
 
 from repghost.data.images.preprocess import IMAGENET, Preprocess
@@ -88,6 +89,16 @@ def test_weights_of_torchvision() -> None:
     for given, name in ((weights.transforms, "partial"), (weights, "ResNet18_Weights"), (None, "NoneType")):
         with pytest.raises(UsageError, match=f"unknown transform of torchvision '{name}'"):
             Preprocess.from_torchvision(given)
+
+
+@pytest.mark.parametrize("mode", ["center", "squash"])
+def test_what_timm_makes_of_its_own_config(mode: str) -> None:
+    config = {"input_size": (3, 64, 64), "interpolation": "bicubic", "crop_pct": 0.9, "crop_mode": mode}
+    config |= {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    found, expected = Preprocess.from_torchvision(timm.data.create_transform(**config)), Preprocess.from_timm(config)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8))
+    assert (found.mean, found.std) == (expected.mean, expected.std)
+    assert np.array_equal(found.apply(image), expected.apply(image))
 
 
 def test_other_presets_of_torchvision_are_named() -> None:
