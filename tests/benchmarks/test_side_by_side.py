@@ -32,7 +32,7 @@ def test_the_output_is_in_logs_and_a_failure_stops_no_other(tmp_path: Path) -> N
 
 
 def test_no_more_run_than_was_asked_for(tmp_path: Path) -> None:
-    words = ["sh", "-c", f"touch {tmp_path}/$0.on; sleep 0.5; ls {tmp_path}/*.on; rm {tmp_path}/$0.on"]
+    words = ["sh", "-c", f"touch {tmp_path}/$0.on; sleep 0.5; echo {tmp_path}/*.on; rm {tmp_path}/$0.on"]
     logs = {tmp_path / str(number) / "log": [*words, str(number)] for number in range(4)}
     run_side_by_side(logs, 2, lambda line: None)
     assert max(len(log.read_text().split()) for log in logs) == 2
