@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from calib.importer.libraries.named import create_network
+from calib.importer.names import is_named
 from repghost.api.networks.opened import channels_of, name_of
 from repghost.checkpoints.checkpoint import read_checkpoint
 from repghost.errors import UsageError, option
@@ -19,7 +21,7 @@ from repghost.network.spec import README, WIDTHS, Form, ModelSpec, find_width, p
 from repghost.terminal import Shown
 
 CLASSES = 1000
-# The name of a width, or a module of any kind.
+# A width or a name of `create_model`, or a module of any kind.
 CountedLike: TypeAlias = str | float | nn.Module
 HEADER = (
     f"{'model':<18}{'MACs':>13}{'upstream FLOPs':>16}{'(converted)':>13}{'params':>11}{'converted':>11}{'fused':>11}"
@@ -68,7 +70,7 @@ def flops(
     """Return multiply-adds and parameters of networks: of a RepGhostNet in train, converted and fused form.
 
     Args:
-        networks: a width, e.g. "0.5", a torch module, or several; none: the eight published widths.
+        networks: a width, e.g. "0.5", "timm:NAME", a torch module, or several; none: the eight published widths.
         checkpoint: a weight file of a RepGhostNet instead.
         size: side of the image, pixels.
         classes: of a width.
@@ -90,6 +92,8 @@ def _row(network: CountedLike, size: int, classes: int, layers: bool) -> dict[st
     """Return the counts of one network."""
     if isinstance(network, RepGhostNet):
         return _counted(network.spec, size, layers)
+    if isinstance(network, str) and is_named(network):
+        network = create_network(network)
     if not isinstance(network, nn.Module):
         return _counted(ModelSpec(parse_width(network, custom=True), classes), size, layers)
     counted = count(network, (channels_of(network) or 3, size, size))

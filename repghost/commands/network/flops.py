@@ -11,7 +11,7 @@ from repghost.terminal import say_page
 
 
 @click.command("flops", short_help="Count operations and parameters.")
-@click.argument("widths", nargs=-1, metavar="[WIDTH]...")
+@click.argument("widths", nargs=-1, metavar="[WIDTH|timm:NAME]...")
 @click.option("--checkpoint", help="Count the network of this file instead.")
 @click.option(
     "--size", default=224, show_default=True, type=click.IntRange(1, 4096), help="Side of the picture, pixels."
@@ -20,7 +20,10 @@ from repghost.terminal import say_page
 @click.option("--layers", is_flag=True, help="List every layer of the fused form.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(widths: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Count each WIDTH (all eight published ones by default) in train, converted and fused form."""
+    """Count each WIDTH (all eight published ones by default) in train, converted and fused form.
+
+    Networks of timm and torchvision are named, timm:mobilenetv3_large_100, and counted as they are.
+    """
     from repghost.api.networks.counts import flops
 
     found = flops(widths, **options)

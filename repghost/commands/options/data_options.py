@@ -13,6 +13,7 @@ from repghost.errors import UsageError
 from repghost.terminal import escape, shell_command
 
 NAMED, FOLDERS = ("hfds/", "wds/"), ("folder", "imagefolder")  # timm's --dataset
+DATA_HELP = "A set of pictures (see docs/pictures.md), or 'bundled': that of the package."
 NAMED_SET = f"{__name__}.named"  # where the context of a command keeps it
 
 class_order_option = click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from repghost.commands.options.data_options import class_options
+from repghost.commands.options.data_options import DATA_HELP, class_options
 from repghost.commands.options.gather import gather
 from repghost.commands.options.size_option import SizeType
 from repghost.errors import ONNX_SUFFIXES, not_onnx
@@ -58,7 +58,7 @@ class CalibrationRequest:
 
 _FILE = click.Path(path_type=Path)
 _CHECKPOINT = click.argument("checkpoint", metavar="NETWORK")
-_DATA = click.option("--data", required=True, type=_FILE, help="A set of pictures (see docs/pictures.md).")
+_DATA = click.option("--data", required=True, type=_FILE, help=DATA_HELP)
 _OPTIONS = (
     click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Chooses the pictures."),
     click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'."),

@@ -10,6 +10,7 @@ import click
 
 from repghost.commands.options.args_file import args_file_option, given_file
 from repghost.commands.options.data_options import (
+    DATA_HELP,
     class_map_option,
     class_order_option,
     dataset_option,
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 @click.command("validate", short_help="Top-1 of networks: raw, EMA, fused, int8, compiled.")
 @click.argument("networks", nargs=-1, metavar="[NETWORK|FILE.qdq.onnx|BUNDLE]...")
 @click.option("--data", "data", cls=Renamed, earlier=("--data_dir", "--data-dir"), required=True,
-              type=click.Path(path_type=Path), help="A set of pictures (see docs/pictures.md).")  # fmt: skip
+              type=click.Path(path_type=Path), help=DATA_HELP)  # fmt: skip
 @click.option("--resume", "--checkpoint", "checkpoint", help="One more network, as the authors and timm take it.")
 @click.option(
     "--split", cls=Renamed, earlier=("--val-split",), default="test", show_default=True, help="Which part of the set."

@@ -143,6 +143,11 @@ def test_flops_prints_all_widths() -> None:
 
 
 @pytest.mark.slow
+def test_flops_counts_networks_of_libraries() -> None:
+    lines = run("flops", "0.5", "timm:mobilenetv3_small_050", "--size", "64").output.splitlines()
+    assert lines[1].startswith("repghostnet_0_5x") and lines[2].startswith("mobilenetv3_small_050")
+
+
 def test_flops_as_json(weights: Path) -> None:
     (row,) = json.loads(run("flops", "--json", "--layers", "--size", "64", "--checkpoint", weights).output)
     assert (row["width"], row["num_classes"], row["size"]) == (0.5, 7, 64)

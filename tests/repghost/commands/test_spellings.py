@@ -116,6 +116,11 @@ def test_what_is_missing_is_said_with_what_is_allowed(name: str, parameter: clic
     assert len(result.stderr.splitlines()[-1].partition(": ")[2].split()) > 2
 
 
+@pytest.mark.parametrize("name", ["quantize", "sensitivity", "qat", "validate"])
+def test_the_pictures_of_the_package_are_named_where_some_are_missing(name: str) -> None:
+    assert "or 'bundled': that of the package." in run(name, "bundled", *["-o", "x.onnx"] * (name == "quantize")).stderr
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
