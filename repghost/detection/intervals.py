@@ -36,7 +36,7 @@ class Resampled:
     """Average precision on images drawn with replacement: the same ones for every detector, for paired comparisons.
 
     Attributes:
-        ap: float64 [resamples], mean over overlaps.
+        ap: float64 [resamples], mean over overlaps; NaN for a draw without objects.
         ap50: float64 [resamples].
     """
 
@@ -97,9 +97,13 @@ def resample(tallies: list[list[Tally]], resamples: int = RESAMPLES) -> Resample
     images = len(tallies[0])
     random = np.random.default_rng(SEED)
     found = [precisions(tallies, random.integers(0, images, images)) for _ in range(resamples)]
-    return Resampled(
-        np.asarray([np.nanmean(row) for row in found]), np.asarray([np.nanmean(row[:, FIFTY]) for row in found])
-    )
+    return Resampled(np.asarray([_mean(row) for row in found]), np.asarray([_mean(row[:, FIFTY]) for row in found]))
+
+
+def _mean(values: Doubles) -> float:
+    """Return the mean over classes with objects; NaN for a draw that has none."""
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else np.nan
 
 
 def interval(values: Doubles) -> tuple[float, float]:

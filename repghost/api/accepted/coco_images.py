@@ -6,7 +6,7 @@ from pathlib import Path
 
 from repghost.checkpoints.checkpoint import is_detector
 
-DETECTION_SPLIT = "train2017"  # as COCO calls it
+TRAINING_SPLIT = "train"  # with or without a year
 
 
 def calibrating_images(network: str, folder: Path, split: str | None) -> list[Path] | None:
@@ -19,4 +19,4 @@ def calibrating_images(network: str, folder: Path, split: str | None) -> list[Pa
         return None
     from repghost.detection.data.coco import image_paths  # with torchvision, which other networks need not load
 
-    return image_paths(folder, split or DETECTION_SPLIT)
+    return image_paths(folder, split or TRAINING_SPLIT)

@@ -90,8 +90,8 @@ class DetectorEvaluation(Shown):
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """The middle 95 % of AP and AP50 of boxes over images drawn with replacement; empty where none were drawn."""
-        drawn = self.scores.resampled
+        """The middle 95 % of AP and AP50 of boxes over images drawn anew; empty without draws or objects."""
+        drawn = None if self.boxes.ap is None else self.scores.resampled
         return {} if drawn is None else {"ap": interval(drawn.ap), "ap50": interval(drawn.ap50)}
 
     def change(self, before: DetectorEvaluation) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from string import digits
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from torchvision.transforms.functional import pil_to_tensor
 from repghost.data.images.decode import ImageError, read_image
 from repghost.detection.checkpoint import Category
 from repghost.detection.data.coco_checks import check_annotations
-from repghost.errors import ToolMissingError, UsageError, install_command, option
+from repghost.errors import SHOWN_OF_MANY, ToolMissingError, UsageError, install_command, option
 from repghost.evaluation.classes import lacking_note, match_names
 
 MAX_FILE_BYTES = 2 << 30  # the annotations of COCO's training images have 0.45 GB
@@ -175,7 +176,11 @@ def _visible(box: list[float], width: int, height: int) -> bool:
 
 def _check_files(images: Path, annotations: Path) -> None:
     if not annotations.is_file():
-        raise UsageError(f"{annotations}: no such file; give the annotations of the split in COCO's format.")
+        there = ", ".join(_splits(annotations.parent)[:SHOWN_OF_MANY]) or "none"
+        raise UsageError(
+            f"{annotations}: no such file; give the annotations of the split in COCO's format. Splits that are there: "
+            f"{there}."
+        )
     if not images.is_dir():
         raise UsageError(f"{images}: no such folder; give the pictures that {annotations} describes.")
     size = annotations.stat().st_size
@@ -199,12 +204,25 @@ def open_coco(folder: Path, split: str, masks: bool) -> CocoImages:
 
     Args:
         folder: that has both.
-        split: e.g. train2017 or val2017.
+        split: e.g. train2017; also without its year, where the folder has that split of one year alone.
         masks: also read the outlines.
 
     Raises:
-        UsageError: when one of them is missing or broken.
+        UsageError: when one of them is missing or broken, or the year has to be said.
     """
     if Path(split).name != split:
         raise UsageError(f"{option('split', split)} must be a name such as train2017, not a path.")
+    there = _splits(folder / "annotations")
+    if split not in there:
+        of_years = [name for name in there if name.rstrip(digits) == split]
+        if len(of_years) > 1:
+            raise UsageError(
+                f"{option('split', split)} could be {' or '.join(of_years)} of {folder}; give one of them."
+            )
+        split = of_years[0] if of_years else split
     return CocoImages(folder / split, folder / "annotations" / f"instances_{split}.json", masks)
+
+
+def _splits(annotations: Path) -> list[str]:
+    """Return the names of the splits that a folder has annotations of, sorted."""
+    return sorted(path.stem.removeprefix("instances_") for path in annotations.glob("instances_*.json"))

@@ -61,9 +61,15 @@ def _images(rows: list[Any]) -> dict[int, tuple[int, int]]:
 
 def _categories(rows: list[Any]) -> set[int]:
     numbers = [_number(row, "category") for row in rows]
+    names: set[str] = set()
     for row in rows:
         if not isinstance(row.get("name"), str):
             raise UsageError(f"category {row['id']} has no name.")
+        if row["name"] in names:
+            raise UsageError(
+                f"two categories are called {row['name']!r}, and classes are matched by name; give each another name."
+            )
+        names.add(row["name"])
     if len(set(numbers)) != len(numbers) or not 1 <= len(numbers) <= MAX_CLASSES:
         raise UsageError(f"{len(numbers)} categories, {len(set(numbers))} different; 1 to {MAX_CLASSES} are allowed.")
     return set(numbers)

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from repghost.api.training.detectors import DetectorEvaluation
 from repghost.data.images.decode import ImageError
 from repghost.detection.checkpoint import Category
 from repghost.detection.data.coco import CocoImages, open_coco
@@ -108,6 +109,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (change("annotations", "segmentation", {"size": [HEIGHT, WIDTH], "counts": [5]}), "run lengths"),
     (change("annotations", "segmentation", {"size": [10**6, 10**6], "counts": [10**12]}), "run lengths"),
     (change("categories", "name", 5), "no name"),
+    (change("categories", "name", "blue"), "two categories are called 'blue'"),
 ]
 
 
@@ -129,10 +131,22 @@ def test_what_is_no_annotation_file_is_refused(text: str, folder: Path) -> None:
         open_coco(folder, "val", masks=False)
 
 
-@pytest.mark.parametrize("split", ["train", "../val", "a/b"])
-def test_a_split_that_is_not_there_is_refused(split: str, folder: Path) -> None:
-    with pytest.raises(UsageError):
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [("train", "no such file.*there: val"), ("val2017", "there: val"), ("../val", "not a path"), ("a/b", "not a path")],
+)
+def test_a_split_that_is_not_there_is_refused(split: str, message: str, folder: Path) -> None:
+    with pytest.raises(UsageError, match=message):
         open_coco(folder, split, masks=False)
+
+
+def test_a_split_is_found_without_its_year_where_there_is_one(tmp_path: Path) -> None:
+    folder = draw(tmp_path, "val2014", 2)
+    assert Path(open_coco(folder, "val", masks=False).root).name == "val2014"
+    draw(tmp_path, "val2017", 2)
+    with pytest.raises(UsageError, match="could be val2014 or val2017"):
+        open_coco(folder, "val", masks=False)
+    assert Path(open_coco(folder, "val2017", masks=False).root).name == "val2017"
 
 
 class Oracle(nn.Module):
@@ -197,10 +211,23 @@ def test_a_broken_image_counts_as_one_without_detections(folder: Path) -> None:
     assert 0.3 < scores.boxes.ap < 1.0
 
 
-def test_no_detection_at_all_is_zero(folder: Path) -> None:
-    class Silent(nn.Module):
-        def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
-            none = torch.zeros(0)
-            return [{"boxes": none.reshape(0, 4), "labels": none.long(), "scores": none}]
+class Silent(nn.Module):
+    """Finds nothing."""
 
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:
+        none = torch.zeros(0)
+        return [{"boxes": none.reshape(0, 4), "labels": none.long(), "scores": none}]
+
+
+def test_no_detection_at_all_is_zero(folder: Path) -> None:
     assert np.isclose(evaluate(Silent(), open_coco(folder, "val", masks=False)).boxes.ap, 0.0)
+
+
+@pytest.mark.filterwarnings("error:Mean of empty slice", "error:All-NaN slice")
+@pytest.mark.parametrize("objects", [0, 1])
+def test_draws_without_objects_count_for_no_interval(objects: int, folder: Path) -> None:
+    values = read(folder, "val")
+    write(folder, "val", {**values, "annotations": values["annotations"][:objects]})
+    found = DetectorEvaluation(evaluate(Silent(), open_coco(folder, "val", masks=False), resamples=8), ())
+    assert found.scores.resampled is not None and np.isnan(found.scores.resampled.ap).any()
+    assert found.to_dict()["intervals"] == ({"ap": (0.0, 0.0), "ap50": (0.0, 0.0)} if objects else {})
