@@ -15,6 +15,7 @@ from torch import nn
 from repghost.api.accepted.images import Batch, ImagesLike, Reader
 from repghost.api.accepted.pixels import Pixels, check_pixels
 from repghost.api.accepted.sources import SetSource, StreamSource, open_source
+from repghost.api.accepted.whole import check_whole
 from repghost.api.networks.opened import TRAINING_NOTE, PreprocessLike, unwrapped
 from repghost.api.predictors import EvaluableLike, predictor_of
 from repghost.api.shown.notes import warn_of
@@ -72,6 +73,8 @@ def evaluate(
         IntegrityError: when a bundle was changed.
     """
     check_pixels(pixels)
+    check_whole(1, images=images, batch=batch)
+    check_whole(0, seed=seed, mistakes=mistakes)
     predictor = predictor_of(network, preprocess, labels, weights, width)
     source = open_source(data, calibrates=False)
     (found,) = _evaluated([predictor], source, _Wanted(images, seed, pixels, class_order, mistakes, progress, batch))
@@ -111,6 +114,8 @@ def compare(
         UsageError: when the two prepare images differently or differ in their classes; and as `evaluate` does.
     """
     check_pixels(pixels)
+    check_whole(1, images=images)
+    check_whole(0, seed=seed)
     other = predictor_of(after, preprocess if _says_nothing(after) else None)
     if preprocess is None and not _says_nothing(after):
         preprocess = other.preprocess  # what int8 was calibrated with, and not what a module was once published with

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -54,6 +55,10 @@ class Model(HostModel):
             return self.prediction(self.logits(reader.one_or_many(image))[0])
         parts = image if isinstance(image, list | tuple) else [image]
         return [self.prediction(row) for part in parts for row in self.logits(reader.one_or_many(part))]
+
+    def __reduce__(self) -> tuple[Callable[[Path], Model], tuple[Path]]:
+        """Return how another process opens the same bundle, e.g. a worker of a DataLoader."""
+        return load, (self.bundle.path,)
 
     def as_predictor(self) -> Predictor:
         """Return the network as a function from images to logits, for `repghost.evaluate`."""

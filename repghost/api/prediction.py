@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from repghost.api.accepted.images import ImagesLike, Reader
 from repghost.api.accepted.pixels import Pixels, check_pixels
 from repghost.api.accepted.sources import open_source
+from repghost.api.accepted.whole import check_whole
 from repghost.api.evaluation import refuse_none
 from repghost.api.networks.opened import PreprocessLike
 from repghost.api.predictors import EvaluableLike, predictor_of
@@ -23,7 +24,7 @@ from repghost.data.formats.find_images import find_images
 from repghost.data.formats.unread import Unread
 from repghost.data.images.decode import EXTENSIONS
 from repghost.data.names.class_names import read_class_names
-from repghost.errors import UsageError, option
+from repghost.errors import UsageError
 from repghost.evaluation.accuracy import BATCH
 from repghost.evaluation.classes import numbered_labels
 from repghost.evaluation.tally import softmax
@@ -68,7 +69,7 @@ class ImagePredictions:
 
 @dataclass(frozen=True, repr=False)
 class Predictions(Shown):
-    """What a network says of images.
+    """What a network says of images; a loop or an index gives what it says of each.
 
     Attributes:
         network: what it is called.
@@ -97,6 +98,15 @@ class Predictions(Shown):
         table = text_lines(make_table(("picture", "class", "#probability", "then"), rows))
         count = f"{len(self.images)} picture{'s' if len(self.images) > 1 else ''}"
         return "\n".join([*table, f"{count}, by {self.network} ({self.by})"])
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ImagePredictions]:
+        return iter(self.images)
+
+    def __getitem__(self, place: int) -> ImagePredictions:
+        return self.images[place]
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
@@ -143,8 +153,7 @@ def predict(
         IntegrityError: when a bundle was changed.
     """
     check_pixels(pixels)
-    if top < 1:
-        raise UsageError(f"{option('top', top)}: at least one class is told of each picture.")
+    check_whole(1, top=top, batch=batch)
     unread = Unread()
     if _are_paths(images):
         images = _files([images] if isinstance(images, str | os.PathLike) else images, unread)

@@ -112,6 +112,10 @@ class QuantizedNetwork:
         found = [self._network(torch.from_numpy(self.preprocess.normalize(part))).numpy() for part in parts]
         return np.concatenate(found) if found else np.empty((0, self.network.classes), np.float32)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or another process needs: what computes logits is built again there."""
+        return {name: value for name, value in vars(self).items() if name != "_network"}
+
     @cached_property
     def _network(self) -> Callable[[torch.Tensor], torch.Tensor]:
         graph, spec = self.quantized.graph, self.quantized.spec

@@ -19,6 +19,7 @@ from compile.subject.subject import Images
 from repghost.api.accepted.images import ImagesLike, Reader
 from repghost.api.accepted.pixels import Pixels
 from repghost.api.accepted.sources import SetSource, open_source
+from repghost.api.accepted.whole import check_whole
 from repghost.api.shown.progress import Progress, follow
 from repghost.data import ImageSet, notes_on, prepare, refuse_empty
 from repghost.data.base import notes_on_calibration
@@ -76,8 +77,8 @@ def calibration_images(
     Raises:
         UsageError: when there is no image, or they do not fit the network.
     """
-    if images is not None and images < 1:
-        raise UsageError(f"images= is how many calibrate, at least 1, not {images}.")
+    check_whole(1, images=images)
+    check_whole(0, seed=seed)
     source = open_source(data, calibrates=True)
     names, left, chosen, notes = network.labels, None, np.empty(0, np.int64), tuple[str, ...]()
     if isinstance(source, SetSource):
@@ -121,6 +122,7 @@ def held_out_images(calibration: Calibration, network: FloatNetwork, count: int 
             f"all {len(dataset)} pictures calibrate, and a search needs others to judge with. Give fewer "
             f"{option('images')}, or {option('data')} a larger set."
         )
+    check_whole(1, held_out=count)
     wanted = min(HELD_OUT_IMAGES, left) if count is None else count
     chosen = choose_balanced(dataset.labels, wanted, seed + 1, calibration.chosen)
     return prepared_images(dataset, network, chosen)

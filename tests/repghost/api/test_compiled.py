@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_a_loaded_model_takes_what_people_have(bundle: CompiledBundle, tmp_path:
     Image.fromarray(IMAGES[2]).save(tmp_path / "red.png")
     assert model(tmp_path / "red.png").label == model(str(tmp_path / "red.png")).label == "red"
     assert model(Image.fromarray(IMAGES[0])).label == "bright"
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).logits(IMAGES), model.logits(IMAGES))
     expected = [CLASSES[label] for label in LABELS]
     normalized = torch.from_numpy(PREPROCESS.normalize(IMAGES))
     for batch in (IMAGES, list(IMAGES), normalized, torch.from_numpy(IMAGES).permute(0, 3, 1, 2)):

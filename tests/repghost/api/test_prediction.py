@@ -34,6 +34,7 @@ def pictures(tmp_path: Path) -> Path:
 
 def test_folders_and_files_are_predicted_in_their_order(pictures: Path) -> None:
     found = repghost.predict(NET, [pictures / "b.png", pictures], top=2)
+    assert list(found) == [found[place] for place in range(len(found))] == list(found.images)
     assert [one.top[0].label for one in found.images] == ["dark", "bright", "dark", "red"]
     assert found.images[0].name.endswith("b.png") and [len(one.top) for one in found.images] == [2, 2, 2, 2]
     prepared = PREPROCESS.normalize(PREPROCESS.apply(Image.open(pictures / "b.png"))[None])
@@ -88,3 +89,9 @@ def test_what_is_no_picture_is_said(tmp_path: Path, given: str, message: str) ->
     (tmp_path / "text.txt").write_text("text")
     with pytest.raises(UsageError, match=message):
         repghost.predict(NET, tmp_path / given)
+
+
+@pytest.mark.parametrize("top", [0, "3", True])
+def test_top_is_a_number_of_classes(pictures: Path, top: object) -> None:
+    with pytest.raises(UsageError, match="top= is a whole number, at least 1"):
+        repghost.predict(NET, pictures, top=top)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import json
+import pickle
 import signal
 import subprocess
 import sys
@@ -92,6 +93,12 @@ def test_what_wraps_a_module_converts(q: repghost.QuantizedNetwork) -> None:
     for wrong in (NET, nn.Sequential(module)):
         with pytest.raises(UsageError, match=r"convert takes the module that repghost\.prepare_qat returned"):
             repghost.convert(wrong)
+
+
+def test_networks_and_modules_go_to_other_processes(q: repghost.QuantizedNetwork) -> None:
+    exact = q.logits(IMAGES)  # builds what computes them, which stays here
+    module, again = pickle.loads(pickle.dumps((repghost.prepare_qat(q), q)))
+    assert np.array_equal(again.logits(IMAGES), exact) and repghost.convert(module).digest == q.digest
 
 
 def test_a_module_is_evaluated_like_any_other(q: repghost.QuantizedNetwork) -> None:
