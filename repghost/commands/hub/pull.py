@@ -12,7 +12,9 @@ from repghost.terminal import say, say_page, shell_command
 
 @click.command("pull", short_help="Fetch networks and bundles from the Hugging Face hub.")
 @click.argument("address", metavar="hf://USER/NAME[@REVISION][/PATH]")
-@click.option("--output", "-o", type=click.Path(path_type=Path), metavar="DIR", help="[default: NAME]")
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), metavar="DIR", help="The folder to write to.  [default: NAME]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(address: str, output: Path | None, as_json: bool) -> None:
     """Fetch the weights, ONNX files and bundles of a repository, or the file or folder PATH of it.

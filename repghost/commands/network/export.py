@@ -23,7 +23,7 @@ FORMATS = ("onnx", "mnn")
 @click.option(
     "--batch", "-b", default="1", show_default=True, help="A number, or a name such as 'batch' to leave it open."
 )
-@click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'.")
+@click.option("--width", help="Refuse a checkpoint of another width; chooses the file when NETWORK is 'timm'.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a network that does not say it.")
 @click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
 def command(
@@ -40,7 +40,8 @@ def command(
 
     The file is run first, ONNX by onnx's own reference evaluator and MNN by MNN's interpreter (extra 'mnn'); if it
     differs from the network by more than rounding, nothing is written and the exit code is 6. NETWORK is a checkpoint
-    of RepGhostNet, the word timm, a float ONNX file, or timm:NAME or torchvision:NAME with --weights.
+    of RepGhostNet, the word timm with --width or bundled, a float ONNX file, or timm:NAME or torchvision:NAME with
+    --weights.
     """
     from repghost.api.networks.conversion import export
 

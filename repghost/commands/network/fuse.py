@@ -26,7 +26,7 @@ def command(source: str, output: Path, full: bool, check: bool, width: str | Non
     """Convert CKPT and write it as .safetensors, with its preprocessing and labels.
 
     Both networks run on the same random pictures first; if they differ by more than rounding, nothing is written and
-    the exit code is 6. CKPT is a weight file, or the word timm.
+    the exit code is 6. CKPT is a weight file, or the word timm with --width or bundled.
     """
     from repghost.api.networks.conversion import compare_converted, fuse_network
 

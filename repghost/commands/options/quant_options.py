@@ -64,7 +64,7 @@ _OPTIONS = (
     click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'."),
     click.option("--preprocess", type=_FILE, help="JSON, where the file has none."),
     click.option("--size", type=SizeType(32), help="Pixels of the input, instead of the checkpoint's."),
-    click.option("--width", help="Refuse a checkpoint of another width; chooses the file when CKPT is 'timm'."),
+    click.option("--width", help="Refuse a checkpoint of another width; chooses the file when NETWORK is 'timm'."),
     click.option("--config", "-c", type=_FILE, help="Quantization settings, the JSON beside a quantized file."),
     click.option("--policy", help="cpu or tensorrt, instead of the config's."),
     *class_options,

@@ -15,7 +15,7 @@ from repghost.terminal import say, say_progress
 @click.command("accuracy", short_help="Compare every way to quantize on the same pictures.")
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK...")
 @click.option("--data", required=True, type=click.Path(path_type=Path), help="Pictures with a split to judge by.")
-@click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a CKPT that has none.")
+@click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a NETWORK that has none.")
 @click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
 @class_order_option
 @class_map_option
@@ -23,7 +23,7 @@ from repghost.terminal import say, say_progress
 @click.option("--method", "methods", multiple=True, metavar="PATTERN", help="Only these rows, e.g. 'QAT*'; repeatable.")
 @click.option("--again", multiple=True, metavar="PATTERN", help="Measure these rows again, e.g. after a change.")
 @click.option("--kept", is_flag=True, help="Measure nothing: write what is kept, and name what is not there.")
-@click.option("--add", is_flag=True, hidden=True, help="Keep the networks in the document that are not among CKPT.")
+@click.option("--add", is_flag=True, hidden=True, help="Keep the networks in the document that are not among NETWORK.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1),
               help="Calibration pictures.")  # fmt: skip
 @click.option("--test-images", type=click.IntRange(2), help="Only so many judge.  [default: all]")

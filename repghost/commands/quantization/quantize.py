@@ -36,10 +36,10 @@ def command(
 ) -> None:
     """Quantize NETWORK to int8 with scales calibrated on pictures, and write a QDQ ONNX file.
 
-    NETWORK is a checkpoint of RepGhostNet, the word timm with --width, a float ONNX file, or the name of any network of
-    a library: timm:mobilenetv3_large_100 or torchvision:resnet18, with --weights. Batch norms and branches are folded
-    first. The file holds its Preprocess, labels and settings; the settings are also written beside it, as JSON for
-    --config.
+    NETWORK is a checkpoint of RepGhostNet, the word timm with --width or bundled, a float ONNX file, or the name of any
+    network of a library: timm:mobilenetv3_large_100 or torchvision:resnet18, with --weights. Batch norms and branches
+    are folded first. The file holds its Preprocess, labels and settings; the settings are also written beside it, as
+    JSON for --config.
 
     With --algorithm auto, the levers are tried in order of what they cost, each judged on labelled pictures of the
     same split that calibrate nothing, and the cheapest is kept that loses at most --max-drop points. Where none does,

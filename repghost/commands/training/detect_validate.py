@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("detectors", metavar="DETECTOR...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--data", required=True, type=click.Path(path_type=Path),
               help="Folder with annotations/instances_SPLIT.json and the pictures in SPLIT/.")  # fmt: skip
-@click.option("--split", default="val2017", show_default=True)
+@click.option("--split", default="val2017", show_default=True, help="Which part of the set.")
 @click.option("--fused", is_flag=True, help="Fold branches and batch norms of the backbone first.")
 @click.option("--resamples", default=0, show_default=True, help="Draws of pictures for intervals, e.g. 300.")
 @process_options

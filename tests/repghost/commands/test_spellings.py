@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,18 @@ def test_pixels_are_a_size_everywhere() -> None:
     for given in (["--size", "64x96"], ["--height", "64", "--width", "96"]):
         result = run(*absent, *given)
         assert result.exit_code == 2 and "/nonexistent/net.safetensors" in result.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_command_calls_its_network_by_one_name(name: str) -> None:
+    words = set(re.findall(r"\b(?:CKPT|NETWORK)\b", run(name, "--help").stdout))
+    assert len(words) <= 1, words
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_says_what_it_is(name: str) -> None:
+    known = [it for it in find(name).params if isinstance(it, click.Option) and not it.hidden]
+    assert [it.name for it in known if not (it.help or "").partition("[")[0].strip()] == []
 
 
 @pytest.mark.parametrize("spelled", [[], ["-o"], ["--output"]])
