@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +21,7 @@ from compile.stages.predictors import reference_of
 from repghost.api.models import load
 from repghost.api.networks.opened import (
     PreprocessLike,
-    checked_labels,
+    given_labels,
     known_labels,
     name_of,
     open_float,
@@ -31,7 +32,7 @@ from repghost.api.networks.opened import (
     warn_of_training,
 )
 from repghost.api.shown.notes import warn_of
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
 from repghost.evaluation.accuracy import predict
 from repghost.evaluation.predictor import Predictor
 from repghost.graph.module import GraphModule
@@ -66,18 +67,28 @@ def predictor_of(
         network = unwrapped(network)
         return _of_module(network, preprocess_of(network, given), labels)
     if hasattr(network, "as_predictor"):  # a quantized network, a bundle, a loaded model
-        told = {"preprocess": given, "labels": labels, "weights": weights, "width": width}
-        for name in (name for name, value in told.items() if value is not None):
-            raise UsageError(f"a quantized network says itself how its pictures are prepared; leave {name}= out.")
+        _refuse_without_effect(preprocess=given, labels=labels, weights=weights, width=width)
         found: Predictor = network.as_predictor()
         return found
     if isinstance(network, str | os.PathLike):
         path = Path(network)
         if path.is_dir():
+            _refuse_without_effect(preprocess=given, labels=labels, weights=weights, width=width)
             return load(path).as_predictor()
         if str(network).endswith(ONNX) and is_quantized(path):
-            return reference_of(path, given)
+            _refuse_without_effect(weights=weights, width=width)
+            made = reference_of(path, given)
+            return made if labels is None else replace(made, labels=given_labels(labels, made.classes, made.labels))
     return _of_float(open_float(network, given, labels, weights, None, width))
+
+
+def _refuse_without_effect(**told: Any) -> None:
+    """Refuse what a quantized network says itself."""
+    for name in (name for name, value in told.items() if value is not None):
+        raise UsageError(
+            f"a quantized network says itself what it is, how its pictures are prepared and what its classes are "
+            f"called; leave {option(name)} out."
+        )
 
 
 def _of_module(module: nn.Module, preprocess: Any, labels: Sequence[str] | None) -> Predictor:
@@ -104,7 +115,7 @@ def _of_module(module: nn.Module, preprocess: Any, labels: Sequence[str] | None)
         by=by,
         preprocess=preprocess,
         classes=classes,
-        labels=known_labels(module, classes) if labels is None else checked_labels(labels, classes),
+        labels=known_labels(module, classes, labels),
         logits=logits,
     )
 

@@ -199,7 +199,7 @@ def _names_of_network(
     given = _listed(order)
     if labels is not None and labels != numbered_labels(count):
         if given is not None:
-            _refuse_contradiction(given, labels)
+            refuse_other_names("class_order", given, labels)
         return labels
     if given is not None:
         if len(given) != count:
@@ -251,14 +251,23 @@ def _listed(order: str | None) -> tuple[str, ...] | None:
     return read_class_names(Path(order))
 
 
-def _refuse_contradiction(given: tuple[str, ...], labels: tuple[str, ...]) -> None:
-    """Refuse a list of classes that are not those a network names itself."""
+def refuse_other_names(argument: str, given: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    """Refuse a list of classes that are not those a network names itself, in its order.
+
+    Args:
+        argument: that gives the list.
+        given: the list.
+        labels: of the network.
+
+    Raises:
+        UsageError: naming the first that differs.
+    """
     names, own = [_key(name) for name in given], [_key(name) for name in labels]
     if names == own:
         return
     place = next((place for place, (one, other) in enumerate(zip(names, own, strict=False)) if one != other), None)
     differing = "" if place is None else f", and class {place} is {given[place]!r} there and {labels[place]!r} here"
     raise UsageError(
-        f"{option('class_order')} lists {len(given)} classes, and the network names {len(labels)} itself{differing}; "
-        f"what a network says counts, so leave {option('class_order')} out."
+        f"{option(argument)} lists {len(given)} classes, and the network names {len(labels)} itself{differing}; "
+        f"what a network says counts, so leave {option(argument)} out."
     )

@@ -20,7 +20,8 @@ from calib.qat.network import QatNetwork
 from repghost.api.shown.notes import warn_of
 from repghost.data.images.chosen_preprocess import resized
 from repghost.data.images.preprocess import IMAGENET, Preprocess, read_preprocess
-from repghost.errors import UsageError
+from repghost.errors import UsageError, option
+from repghost.evaluation.classes import numbered_labels, refuse_other_names
 from repghost.graph.digest import graph_digest
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fused
@@ -61,7 +62,7 @@ def open_float(
     """
     given = None if preprocess is None else read_as_preprocess(preprocess)
     if isinstance(network, nn.Module):
-        found = _from_module(unwrapped(network), given, labels, size)
+        return _from_module(unwrapped(network), given, labels, size)
     elif isinstance(network, FloatNetwork):
         found = network if given is None else replace(network, preprocess=given)
     elif isinstance(network, str | os.PathLike):
@@ -72,7 +73,7 @@ def open_float(
             "a network is a torch module, the path of a checkpoint or an ONNX file, or a name like "
             f"'timm:mobilenetv3_large_100', not {type(network).__name__}."
         )
-    return found if labels is None else replace(found, labels=checked_labels(labels, found.classes))
+    return found if labels is None else replace(found, labels=given_labels(labels, found.classes, found.labels))
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -106,15 +107,24 @@ def read_as_preprocess(given: PreprocessLike) -> Preprocess:
     return Preprocess.from_torchvision(given)
 
 
-def checked_labels(labels: Sequence[str], classes: int) -> tuple[str, ...]:
-    """Return class names.
+def given_labels(labels: Sequence[str], classes: int, own: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the class names that a caller gives for a network that does not say them.
+
+    Args:
+        labels: given.
+        classes: how many there are.
+        own: what the network says.
 
     Raises:
-        UsageError: when they are not one name for each class.
+        UsageError: when they are not one name for each class, or not those that the network says.
     """
     names = tuple(labels)
     if isinstance(labels, str) or not all(isinstance(name, str) for name in names) or len(names) != classes:
-        raise UsageError(f"labels= is a list of {classes} names, one for each class of the network, not {len(names)}.")
+        raise UsageError(
+            f"{option('labels')} is a list of {classes} names, one for each class of the network, not {len(names)}."
+        )
+    if own is not None and own != numbered_labels(classes):
+        refuse_other_names("labels", names, own)
     return names
 
 
@@ -152,9 +162,20 @@ def preprocess_of(module: nn.Module, given: Preprocess | None = None) -> Preproc
     return found
 
 
-def known_labels(module: nn.Module, classes: int) -> tuple[str, ...] | None:
-    """Return the names of a module's classes; None where nothing says them."""
+def known_labels(module: nn.Module, classes: int, given: Sequence[str] | None = None) -> tuple[str, ...] | None:
+    """Return the names of a module's classes; None where nothing says them.
+
+    Args:
+        module: one of `with_facts` says them itself; timm's configuration only what they usually are.
+        classes: how many there are.
+        given: by the caller.
+
+    Raises:
+        UsageError: as `given_labels`.
+    """
     names = module.__dict__.get("labels")
+    if given is not None:
+        return given_labels(given, classes, names)
     if names is None:
         config = getattr(module, "pretrained_cfg", None)
         said = config if isinstance(config, Mapping) else getattr(config, "__dict__", {})
@@ -224,7 +245,7 @@ def _from_module(
         origin={"kind": "module", "source": type(module).__name__, "sha256": digest},
         graph=graph,
         classes=classes,
-        labels=known_labels(module, classes) if labels is None else None,
+        labels=known_labels(module, classes, labels),
         preprocess=preprocess,
         notes=notes,
         model=model,

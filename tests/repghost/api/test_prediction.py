@@ -32,6 +32,12 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    images = np.stack([image(name, seed) for seed in range(4) for name in CLASSES])
+    return Path(repghost.quantize(NET, images).save(tmp_path_factory.mktemp("quantized") / "net.qdq.onnx"))
+
+
 def test_folders_and_files_are_predicted_in_their_order(pictures: Path) -> None:
     found = repghost.predict(NET, [pictures / "b.png", pictures], top=2)
     assert list(found) == [found[place] for place in range(len(found))] == list(found.images)
@@ -47,15 +53,13 @@ def test_folders_and_files_are_predicted_in_their_order(pictures: Path) -> None:
     assert "4 pictures, by Sequential (PyTorch on cpu)" in repr(found)
 
 
-def test_a_quantized_file_says_the_same_on_the_command_line(pictures: Path, tmp_path: Path) -> None:
-    images = np.stack([image(name, seed) for seed in range(4) for name in CLASSES])
-    file = repghost.quantize(NET, images).save(tmp_path / "net.qdq.onnx")
-    done = CliRunner().invoke(cli, ["predict", str(file), str(pictures), "--json"])
+def test_a_quantized_file_says_the_same_on_the_command_line(pictures: Path, quantized: Path) -> None:
+    done = CliRunner().invoke(cli, ["predict", str(quantized), str(pictures), "--json"])
     assert done.exit_code == 0, done.output
     shown = json.loads(done.stdout)
     assert [one["top"][0]["label"] for one in shown["pictures"]] == list(CLASSES)
     assert shown["by"] == "numpy reference"
-    plain = CliRunner().invoke(cli, ["predict", str(file), str(pictures / "a.png"), "-k", "1"])
+    plain = CliRunner().invoke(cli, ["predict", str(quantized), str(pictures / "a.png"), "-k", "1"])
     assert plain.exit_code == 0 and "bright" in plain.stdout and "red" not in plain.stdout
     assert plain.stdout.splitlines()[-1] == "1 picture, by int8 reference (numpy reference)"
 
@@ -70,7 +74,22 @@ def test_names_of_classes_may_be_given(pictures: Path, tmp_path: Path) -> None:
     assert " hell " in CliRunner().invoke(cli, [*words, "--labels", str(names)]).stdout
     names.write_text("hell\n")
     short = CliRunner().invoke(cli, [*words, "--labels", str(names)])
-    assert short.exit_code == 2 and "3 names" in short.stderr
+    assert short.exit_code == 2 and "--labels is a list of 3 names" in short.stderr
+
+
+@pytest.mark.parametrize("form", ["module", "float", "file"])
+def test_names_in_another_order_than_the_network_says_are_refused(form: str, pictures: Path, quantized: Path) -> None:
+    network = {"module": NET, "float": open_float(NET), "file": quantized}[form]
+    with pytest.raises(UsageError, match="labels= lists 3 classes, and the network names 3 itself, and class 0"):
+        repghost.predict(network, pictures, labels=CLASSES[::-1])
+    same = repghost.predict(network, pictures / "b.png", labels=CLASSES)
+    assert same.images[0].top[0].label == "dark"
+
+
+@pytest.mark.parametrize("told", [{"width": "0.5"}, {"weights": "pretrained"}])
+def test_what_a_quantized_file_says_itself_is_refused(told: dict[str, str], pictures: Path, quantized: Path) -> None:
+    with pytest.raises(UsageError, match=f"leave {next(iter(told))}= out"):
+        repghost.predict(quantized, pictures, **told)  # type: ignore[arg-type]
 
 
 def test_a_broken_picture_is_left_out_and_named(pictures: Path) -> None:

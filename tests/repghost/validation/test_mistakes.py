@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,8 @@ def test_mistakes_are_those_of_one_network(words: list[str], tmp_path: Path) -> 
 
 
 def test_names_of_classes_lead_out_of_no_folder(tmp_path: Path) -> None:
-    found = repghost.evaluate(NET, (np.stack([image("red", 1)]), [0]), labels=["../../x", "a/b", "\x1b[1m.."])
+    unnamed = replace(open_float(NET), labels=None)
+    found = repghost.evaluate(unnamed, (np.stack([image("red", 1)]), [0]), labels=["../../x", "a/b", "\x1b[1m.."])
     write_mistakes(tmp_path / "wrong", found)
     written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")} - {"wrong/confusion.png"}
     assert len(written) == 1 and written.pop().startswith("wrong/x/as_1m_")
