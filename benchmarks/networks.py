@@ -76,19 +76,18 @@ def run_networks(output: Path, docs: Path, names: Sequence[str], size: int, impo
         write_bytes_atomically(docs / PAGE, render_networks(value).encode())
 
 
-def imported_row(name: str, size: int, classes: int | None = None) -> dict[str, Any]:
+def imported_row(name: str, size: int) -> dict[str, Any]:
     """Return what a network's graph has, and how far its scores are from PyTorch's.
 
     Args:
         name: of a library's network.
         size: pixels of the image.
-        classes: of the network; None takes the library's number.
     """
     row: dict[str, Any] = {"name": name, "operators": {}, "functions": {}, "difference": None, "error": None}
     row["builds"] = []
     torch.manual_seed(0)
     try:
-        model = randomized(create_network(name, classes))
+        model = randomized(create_network(name))
         graph = import_module(model, (size, size), name=name).graph
     except RepGhostError as error:
         return row | {"error": str(error)}

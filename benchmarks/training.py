@@ -47,6 +47,7 @@ from repghost.training.recipe import Recipe, get_recipe
 
 PAIRS = 120  # of steps
 READ = 6  # batches that the loader's and the memory's measurements take
+PEAK_EPOCHS = 6
 
 
 class Part:
@@ -165,12 +166,12 @@ def loader_speed(recipe: Recipe, images: Part) -> float:
     return count / (time.process_time() - begun)
 
 
-def peaks(recipe: Recipe, feed: Feed, classes: int, epochs: int = 6) -> list[int]:
-    """Return the largest memory of this process so far, in bytes, after each of some epochs."""
+def peaks(recipe: Recipe, feed: Feed, classes: int) -> list[int]:
+    """Return the largest memory of this process so far, in bytes, after each of `PEAK_EPOCHS` epochs."""
     run = start(recipe, classes, feed.batches_per_epoch, Ranks())
     loop = Loop(Classes(run, feed, run.loss))
     found = []
-    for number in range(epochs):
+    for number in range(PEAK_EPOCHS):
         loop.train(number, Progress())
         found.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     return found

@@ -110,9 +110,9 @@ def web_ratio_goal(name: str, precision: str) -> Goal | None:
     return goal if precision == "int8" and name in WEB_NETWORKS else None
 
 
-def count_path(width: float, precision: str, cpu: str, size: int = SIZE) -> Path:
+def count_path(width: float, precision: str, cpu: str) -> Path:
     """Return where the "arm64" part of docs/performance.json has a counted inference."""
-    return ("networks", {"width": width, "size": size}, "counts", {"precision": precision, "cpu": cpu})
+    return ("networks", {"width": width, "size": SIZE}, "counts", {"precision": precision, "cpu": cpu})
 
 
 def arm64_goals(arm64: Mapping[str, Any]) -> Iterator[Goal]:

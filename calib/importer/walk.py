@@ -84,12 +84,12 @@ class Walk:
         """Return an input of a node that may be left out."""
         return self.constant(node, place, what) if place < len(node.inputs) and node.inputs[place] else None
 
-    def setting(self, node: Node, key: str, place: int, default: Any = None) -> Any:
-        """Return what older opsets keep as an attribute and newer ones as a constant input, as a tuple of numbers."""
+    def setting(self, node: Node, key: str, place: int) -> Any:
+        """Return what older opsets keep as an attribute and newer ones as a constant input, as numbers; else None."""
         given = self.optional(node, place, key)
         if given is not None:
             return tuple(given.reshape(-1).tolist())
-        return node.attributes.get(key, default)
+        return node.attributes.get(key)
 
     def number(self, node: Node, key: str, place: int, default: float) -> float:
         """Return one number that older opsets keep as an attribute and newer ones as a constant input."""

@@ -24,31 +24,31 @@ from repghost.graph.run import run_float
 from repghost.graph.threads import in_parallel
 
 
-def calibrate(
-    graph: Graph,
-    batches: Iterable[NDArray[np.float32]],
-    config: QuantConfig,
-    on_batch: Callable[[int], None] | None = None,
-) -> QuantSpec:
+def calibrate(graph: Graph, batches: Iterable[NDArray[np.float32]], config: QuantConfig) -> QuantSpec:
     """Return the scales of a network from images like those it will see.
 
     Args:
         graph: the float network.
         batches: float32 [N, C, H, W] each, normalized.
         config: the user's decisions.
-        on_batch: called with the number of images of each batch once it is done.
 
     Raises:
         UsageError: when there is no image, a value is not finite, or a config pattern matches no layer.
     """
     config.check_patterns(graph.names())
-    return choose_spec(graph, collect_statistics(graph, batches, on_batch), config)
+    return choose_spec(graph, collect_statistics(graph, batches), config)
 
 
 def collect_statistics(
     graph: Graph, batches: Iterable[NDArray[np.float32]], on_batch: Callable[[int], None] | None = None
 ) -> dict[str, TensorStatistics]:
-    """Return the statistics of every tensor that will be int8, from one pass over the images (see `calibrate`)."""
+    """Return the statistics of every tensor that will be int8, from one pass over the images.
+
+    Args:
+        graph: the float network.
+        batches: float32 [N, C, H, W] each, normalized.
+        on_batch: called with the number of images of each batch once it is done.
+    """
     statistics = {name: TensorStatistics(name) for name in quantized_tensors(graph)}
     tensors: dict[str, torch.Tensor] = {}
 

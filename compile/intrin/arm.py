@@ -227,13 +227,7 @@ def start_accumulators(kernel: Kernel, tile: GemmTile, starts: Sequence[Sequence
 
 
 def emit_steps(
-    kernel: Kernel,
-    shape: GemmShape,
-    pixels: Operand,
-    weight_start: Expr,
-    columns: int,
-    step: StepWriter,
-    source_step: int = STEP,
+    kernel: Kernel, shape: GemmShape, pixels: Operand, weight_start: Expr, columns: int, step: StepWriter
 ) -> None:
     """Walk over all segments in steps of 16 bytes; what is left of a segment is a shorter step, never a scalar loop.
 
@@ -244,7 +238,6 @@ def emit_steps(
         weight_start: bytes before the first weights of the tile.
         columns: of the tile.
         step: emits one step, given where pixels and weights are and how many groups of 4 bytes there are.
-        source_step: how far two steps are apart where the pixels are read, 16 bytes if they are read in place.
     """
     whole, rest = divmod(shape.length, STEP)
     with kernel.loop(shape.segments, name="segment") as segment:
@@ -255,9 +248,9 @@ def emit_steps(
             unrolled = whole <= UNROLLED_STEPS  # here: LLVM leaves long bodies in a loop
             with kernel.loop(1 if unrolled else pixels.whole_steps, name="k") as first:
                 for k in range(whole) if unrolled else [first]:
-                    step(source_at + k * source_step, weight_at + k * (STEP * columns), STEP // 4)
+                    step(source_at + k * STEP, weight_at + k * (STEP * columns), STEP // 4)
         if rest:
-            step(source_at + whole * source_step, weight_at + whole * STEP * columns, rest // 4)
+            step(source_at + whole * STEP, weight_at + whole * STEP * columns, rest // 4)
 
 
 class StepsAhead(ABC):

@@ -51,8 +51,7 @@ class Repeated(InstructionSet):
             for rows in range(1, min(self.most_rows, pixels) + 1)
             for columns in (4, 8, 12, 16, 24, 32, 48, 64)
             if columns <= max(4, -(-channels // 4) * 4) and self.fits(rows, columns)
-            if rows == 1
-            or rows * shape.segments * shape.length * WORD * self.words_per_copy // self.lanes8 <= MOST_SCRATCH
+            if rows == 1 or rows * self.copied_bytes(shape) <= MOST_SCRATCH
         ]
         return min(options, key=lambda tile: self.cost(tile, pixels, channels, shape))
 

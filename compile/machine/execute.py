@@ -88,11 +88,9 @@ def run_runner(bundle: Bundle, machine: Machine, arguments: list[str], limit: fl
     return run_program(_runner_command(bundle, machine, arguments), RUNNER, machine.name, limit)
 
 
-def run_runner_lines(
-    bundle: Bundle, machine: Machine, arguments: list[str], limit: float = TIME_LIMIT
-) -> list[dict[str, Any]]:
+def run_runner_lines(bundle: Bundle, machine: Machine, arguments: list[str]) -> list[dict[str, Any]]:
     """Run `repghost-run` and return every JSON object it printed; arguments and errors as `run_runner`."""
-    output = _output_of(_runner_command(bundle, machine, arguments), RUNNER, machine.name, limit, None)
+    output = _output_of(_runner_command(bundle, machine, arguments), RUNNER, machine.name, TIME_LIMIT, None)
     return [value for value in map(_object, output.split("\n")) if value is not None]
 
 

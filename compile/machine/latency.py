@@ -43,14 +43,11 @@ class _Times:
     variant: str
 
 
-def measure_latency(
-    path: Path, variant: str | None = None, threads: int = 1, runs: int = 200, warmup: int = 20
-) -> Latency:
-    """Measure one inference of a bundle on this machine.
+def measure_latency(path: Path, threads: int = 1, runs: int = 200, warmup: int = 20) -> Latency:
+    """Measure one inference of a bundle on this machine, by the best instruction set that it has.
 
     Args:
         path: the folder of a host bundle.
-        variant: an instruction set; the best one by default.
         threads: how many threads share one inference.
         runs: measured inferences.
         warmup: inferences before them.
@@ -66,7 +63,7 @@ def measure_latency(
             f"{path} is for {target.name}: copy it to a device and run './repghost-run --bench' there."
         )
     arguments = ["--bench", "--runs", str(runs), "--warmup", str(warmup), "--threads", str(threads)]
-    result = run_runner(bundle, machine, arguments + (["--variant", variant] if variant else []))
+    result = run_runner(bundle, machine, arguments)
     times = check_types(result, _Times, f"the answer of {RUNNER}")
     return Latency(
         median_ms=times.median_ms,

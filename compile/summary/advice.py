@@ -14,21 +14,16 @@ BUDGETS_MS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 INT8, FLOATS = "int8", ("fp32", "fp16")
 OUR_FAMILY = "RepGhostNet"
 
-# The heading of each unit says how its figures came to be. Times first; a count recommends no precision, since
-# instructions of different precisions do not take the same time. Cycles are told as the times of boards.
-HEADINGS = {
-    "ms": "Measured",
-    "estimated": "Estimated milliseconds: no board ran it (docs/boards-model.md says how far estimates were off)",
-    "instructions": "Executed instructions, counted under emulation: how the widths compare, not the precisions",
-}
-
+# Units in the order of their sentences, times first: measured ms, ms estimated for a board from modelled cycles, and
+# instructions counted under emulation, which compare widths only: those of two precisions do not take the same time.
 TIMES = ("ms", "estimated")
+UNITS = (*TIMES, "instructions")
 Fastest = dict[tuple[str, str], Speed]  # by network and precision; of several instruction sets the best one
 
 
 @dataclass(frozen=True)
 class Advice:
-    """Which build to take on one machine, in a sentence, and the key of HEADINGS of the figures behind it."""
+    """Which build to take on one machine, in a sentence, and which of `UNITS` the figures behind it have."""
 
     unit: str
     sentence: str
@@ -62,15 +57,14 @@ def advise(summary: Summary) -> list[Advice]:
     groups: dict[tuple[str, str, Pixels, int], list[Speed]] = defaultdict(list)
     for speed in summary.speeds:
         if speed.runtime == OURS and speed.model in published_figures():
-            heading = speed.kind if speed.kind in HEADINGS else speed.unit
-            groups[heading, speed.machine, speed.size, speed.threads].append(speed)
-    units = list(HEADINGS)
+            unit = speed.kind if speed.kind in UNITS else speed.unit
+            groups[unit, speed.machine, speed.size, speed.threads].append(speed)
     most = {key: len(speeds) for key, speeds in groups.items()}
     shown = [
         key
         for key in sorted(
-            (key for key in groups if key[0] in HEADINGS),
-            key=lambda key: (units.index(key[0]), _place(key[1]), by_size(key[2]), key[3]),
+            (key for key in groups if key[0] in UNITS),
+            key=lambda key: (UNITS.index(key[0]), _place(key[1]), by_size(key[2]), key[3]),
         )
         if key[0] == "ms" or most[key] == max(most[other] for other in groups if other[:2] == key[:2])
     ]
@@ -81,14 +75,6 @@ def _place(machine: str) -> tuple[int, str]:
     """Return what machines are sorted by: boards as in their table, others by name."""
     labels = [board.label for board in BOARDS.values()]
     return labels.index(machine) if machine in labels else len(labels), machine
-
-
-def advice_by_heading(summary: Summary) -> dict[str, list[str]]:
-    """Return the sentences of `advise` by the heading of their unit."""
-    found: dict[str, list[str]] = {}
-    for advice in advise(summary):
-        found.setdefault(HEADINGS[advice.unit], []).append(advice.sentence)
-    return found
 
 
 def _advise(key: tuple[str, str, Pixels, int], speeds: Sequence[Speed]) -> Advice | None:

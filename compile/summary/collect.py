@@ -47,13 +47,12 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime.datetime | None = None) -> Summary:
+def collect(paths: Sequence[Path], max_drop: float | None = None) -> Summary:
     """Read every file and return what they say together.
 
     Args:
         paths: from `find_files`.
         max_drop: percentage points of top-1 that int8 may lose.
-        made: the date of the summary; now by default.
 
     Raises:
         IntegrityError: naming a file that is damaged, of an unknown format, or of another version.
@@ -72,7 +71,7 @@ def collect(paths: Sequence[Path], max_drop: float | None = None, made: datetime
         sources.append(Source(str(path), str(kind), sha256(data), facts.about))
     machine = describe_machine()
     return Summary(
-        made=(made or datetime.datetime.now(datetime.UTC)).isoformat(timespec="seconds"),
+        made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         machine=f"{machine['core']}, {machine['cores']} cores, {machine['system']}",
         max_drop=max_drop,
         tools=_tools(learned),

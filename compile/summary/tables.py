@@ -43,9 +43,9 @@ def _name(text: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in text.lower())
 
 
-def _share(share: Share | None, absent: str = ABSENT) -> Cell:
+def _share(share: Share | None) -> Cell:
     if share is None:
-        return Cell(absent)
+        return Cell(ABSENT)
     note = f"95 %: {percent(share.low)} to {percent(share.high)}, {share.pictures} pictures"
     return Cell(percent(share.top1), share.top1, note)
 

@@ -115,17 +115,17 @@ def compare(before: RepGhostNet, after: RepGhostNet, images: int = 4, size: int 
     return Equivalence(difference, scale, images, same)
 
 
-def check_equivalence(before: RepGhostNet, after: RepGhostNet, tolerance: float = TOLERANCE) -> Equivalence:
+def check_equivalence(before: RepGhostNet, after: RepGhostNet) -> Equivalence:
     """Return `compare`'s result.
 
     Raises:
-        IntegrityError: when the networks differ by more than `tolerance` of the largest logit, or are not finite.
+        IntegrityError: when the networks differ by more than `TOLERANCE` of the largest logit, or are not finite.
     """
     result = compare(before, after)
-    if not result.relative <= tolerance:  # also catches NaN
+    if not result.relative <= TOLERANCE:  # also catches NaN
         raise IntegrityError(
             f"the converted network does not compute the same: logits differ by up to {result.largest:.3g} where the "
-            f"largest is {result.scale:.3g}; allowed is {tolerance:g} of it. The weights were changed in between or "
+            f"largest is {result.scale:.3g}; allowed is {TOLERANCE:g} of it. The weights were changed in between or "
             "their range is extreme; convert again from the training checkpoint."
         )
     return result

@@ -38,9 +38,9 @@ class Task:
     normalized: Path
     predictions: Path
 
-    def calibration_batches(self, size: int = 1) -> Iterator[NDArray[np.float32]]:
-        """Yield normalized calibration images, float32 [size, 3, H, W]."""
-        yield from self._batches(self.calibration, size)
+    def calibration_batches(self) -> Iterator[NDArray[np.float32]]:
+        """Yield normalized calibration images one at a time, float32 [1, 3, H, W]."""
+        yield from self._batches(self.calibration, 1)
 
     def image_batches(self, size: int = 100) -> Iterator[NDArray[np.float32]]:
         """Yield the normalized test images, float32 [size, 3, H, W]; the last batch may be smaller."""

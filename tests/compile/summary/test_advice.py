@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compile.summary.advice import HEADINGS, advice_by_heading, advise
+from compile.summary.advice import UNITS, advise
 from compile.summary.facts import Method, Summary
 from compile.summary.gate import gate_sentences
 from tests.support.summary_cases import NAMES
@@ -48,7 +48,7 @@ def test_advice_says_first_what_a_machine_measured_and_compares_with_the_best_fl
     changed = figures(summary, "instructions", {"0.5int8": 2.0, "1.0int8": 5.0, "0.5fp32": 9.0})
     values = {"0.5int8": 3.0, "1.0int8": 8.0, "0.5fp32": 9.0, "0.5fp16": 2.0, "1.0fp32": 6}
     changed = estimated(figures(figures(changed, "cycles", values), "ms", values))
-    assert list(advice_by_heading(changed)) == list(HEADINGS.values())
+    assert list(dict.fromkeys(advice.unit for advice in advise(changed))) == list(UNITS)
     sentences = {advice.unit: advice.sentence for advice in advise(changed)}
     assert "int8 takes 1.33 to 1.50 times the fastest float build's time: use float" in sentences["estimated"]
     assert "under 20 ms take 1x fp32" in sentences["estimated"] and "cycles" not in sentences
