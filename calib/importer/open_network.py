@@ -11,7 +11,7 @@ from typing import Any
 from calib.importer.import_module import import_module
 from calib.importer.import_onnx import import_onnx
 from calib.importer.imported import Imported
-from calib.importer.libraries.named import load_named
+from calib.importer.libraries.named import full_name, load_named
 from calib.importer.names import ONNX, PRETRAINED, is_named
 from repghost.checkpoints.checkpoint import Checkpoint, build_model
 from repghost.checkpoints.timm_hub import open_checkpoint
@@ -128,8 +128,6 @@ def _refuse_bare_name(network: str) -> None:
     """
     if not BARE_NAME.fullmatch(network) or Path(network).exists():
         return
-    from calib.importer.libraries.named import full_name
-
     if network.startswith("repghostnet_"):
         raise UsageError(
             f"{network} is a network without weights. Give a weight file of it; timm's, which are fetched, are 'timm' "
