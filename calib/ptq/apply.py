@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from calib.observers import TensorStatistics
 from calib.ptq.adaround import learn_rounding
+from calib.ptq.auto_bias_correction import correct_where_nearer, images_used
 from calib.ptq.bias_correction import MOST_PIXELS, correct_biases
 from calib.ptq.blocks import numbers_of
 from calib.ptq.calibrate import choose_spec, collect_statistics
 from calib.ptq.choose_observers import choose_observers
 from calib.ptq.equalize import equalize
-from calib.ptq.judged_correction import correct_where_nearer, images_used
 from calib.settings.config import AUTO, QuantConfig
 from calib.settings.describe import describe_observer
 from calib.settings.policy import find_policy, no_float_layers
@@ -116,7 +116,7 @@ def correct(
 
     few = max(2, MOST_PIXELS // preprocess.pixels)
     if config.bias_correction == AUTO and graph.results:
-        pass  # what is judged are predictions, and several results are none
+        pass  # "auto" compares predictions, and several results are none
     elif config.bias_correction == AUTO:
         graph, note = correct_where_nearer(graph, spec, normalized(images_used(preprocess.pixels)))
         spec = replace(spec, notes=(*spec.notes, note)) if note else spec

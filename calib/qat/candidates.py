@@ -65,8 +65,8 @@ class Score:
     objective: NDArray[np.float64]
 
     @property
-    def right(self) -> float:
-        """What must not become less."""
+    def metric(self) -> float:
+        """Top-1, which must not fall."""
         return self.top1
 
     def to_dict(self) -> dict[str, float]:
@@ -79,7 +79,7 @@ class Score:
 
 @dataclass(frozen=True, eq=False)
 class BoxScore:
-    """The same of a detector.
+    """How good the integer program of a detector is on the held-out images.
 
     Attributes:
         ap50: average precision of boxes at an overlap of 0.5.
@@ -92,8 +92,8 @@ class BoxScore:
     objective: NDArray[np.float64]
 
     @property
-    def right(self) -> float:
-        """What must not become less."""
+    def metric(self) -> float:
+        """AP50, which must not fall."""
         return self.ap50
 
     def to_dict(self) -> dict[str, float]:
@@ -108,14 +108,14 @@ AnyScore = Score | BoxScore
 
 
 def is_better(score: AnyScore, other: AnyScore) -> bool:
-    """Return whether the objective is significantly lower, and what is right not less."""
+    """Return whether the objective is significantly lower, and top-1 or AP50 not lower."""
     gain = other.objective - score.objective
     error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return score.right >= other.right and bool(gain.mean() > SIGNIFICANT * error)
+    return score.metric >= other.metric and bool(gain.mean() > SIGNIFICANT * error)
 
 
-class Judge(Protocol):
-    """Images that only choose between candidates, and how."""
+class Evaluator(Protocol):
+    """Held-out images that only choose between candidates, and the score of a network on them."""
 
     @property
     def images(self) -> NDArray[np.uint8]:
@@ -149,7 +149,7 @@ class Candidates:
     """The candidates of a run as they come; each in turn replaces the one chosen before it where it is better.
 
     Attributes:
-        judge: the images that they are evaluated on, and how.
+        evaluator: the images that they are evaluated on, and how.
         preprocess: the one of these images.
         ranks: this process among the others, each of which evaluates a share of the images.
         found: all of them, in order.
@@ -157,7 +157,7 @@ class Candidates:
         network: its graph and scales.
     """
 
-    judge: Judge
+    evaluator: Evaluator
     preprocess: Preprocess
     ranks: Ranks
     found: list[Candidate] = field(default_factory=list)
@@ -170,7 +170,7 @@ class Candidates:
         Raises:
             UsageError: when an accumulator could leave its type.
         """
-        network, images = ExactNetwork(graph, spec), self.judge.images
+        network, images = ExactNetwork(graph, spec), self.evaluator.images
         begin, end = ((self.ranks.rank + one) * len(images) // self.ranks.count for one in (0, 1))
         own = images[begin:end]
         step = max(1, VALIDATION_PIXELS // self.preprocess.pixels)
@@ -179,7 +179,7 @@ class Candidates:
             for start in range(0, len(own), step)
         ]
         everything = [part for process in self.ranks.gather(parts) for part in process]
-        candidate = Candidate(name, self.judge.score(torch.cat(everything).double()))
+        candidate = Candidate(name, self.evaluator.score(torch.cat(everything).double()))
         self.found.append(candidate)
         if self.chosen is None or is_better(candidate.score, self.chosen.score):
             self.chosen, self.network = candidate, (graph, spec)
@@ -187,8 +187,8 @@ class Candidates:
 
 
 @dataclass(frozen=True, eq=False)
-class ClassJudge:
-    """The `Judge` of a network that tells classes apart.
+class ClassEvaluator:
+    """The `Evaluator` of a classifier.
 
     Attributes:
         held_out: the images.

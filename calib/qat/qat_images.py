@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from calib.qat.candidates import ClassJudge, HeldOut, Judge
+from calib.qat.candidates import ClassEvaluator, Evaluator, HeldOut
 from calib.qat.data import TrainingFeed
 from calib.qat.epochs import Execution
 from calib.qat.loop import QatRun, qat_loss
@@ -53,7 +53,7 @@ class QatImages(Protocol):
         """Of the optimizer."""
         ...
 
-    def judge(self, network: nn.Module, settings: QatSettings, execution: Execution) -> Judge:
+    def evaluator(self, network: nn.Module, settings: QatSettings, execution: Execution) -> Evaluator:
         """Return what scores candidates.
 
         Args:
@@ -64,7 +64,7 @@ class QatImages(Protocol):
         ...
 
     def objective(self, run: QatRun, network: nn.Module, settings: QatSettings, execution: Execution) -> Objective[Any]:
-        """Return what a network learns; see `judge`."""
+        """Return what a network learns; see `evaluator`."""
         ...
 
     def digest(self) -> str:
@@ -106,7 +106,7 @@ class Images:
         """Of the optimizer."""
         return self.training.steps_per_epoch
 
-    def judge(self, network: nn.Module, settings: QatSettings, execution: Execution) -> ClassJudge:
+    def evaluator(self, network: nn.Module, settings: QatSettings, execution: Execution) -> ClassEvaluator:
         """Return what scores candidates, with what the float network and the teacher make of the held-out images."""
         held_out, teacher = self.held_out, execution.teacher
         logits = predict(network, held_out.images, self.preprocess)
@@ -116,7 +116,7 @@ class Images:
                 f"the teacher tells {aim.shape[1]} classes apart, the network {logits.shape[1]}; give one of the same "
                 "classes in the same order."
             )
-        return ClassJudge(HeldOut(held_out.images, held_out.labels, logits, aim), settings)
+        return ClassEvaluator(HeldOut(held_out.images, held_out.labels, logits, aim), settings)
 
     def objective(self, run: QatRun, network: nn.Module, settings: QatSettings, execution: Execution) -> Classes:
         """Return what a network learns: from labels, and from the teacher or the float network."""

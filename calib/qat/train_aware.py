@@ -124,7 +124,7 @@ def train_aware(
         start = quantize_graph(network.graph, images.calibration, images.preprocess, plan.config, hooks.calibrated)
     calibration = (images.calibration, images.preprocess)
     quantized = build_network(network.branches, network.graph, start, *calibration, plan).to(ranks.device)
-    candidates = Candidates(images.judge(network.module, settings, execution), images.preprocess, ranks)
+    candidates = Candidates(images.evaluator(network.module, settings, execution), images.preprocess, ranks)
     hooks.candidate(candidates.add(CALIBRATED, *start))
     steps = images.steps_per_epoch
     if not steps:

@@ -73,7 +73,7 @@ class QuantConfig:
         ranges_by_answers: take another observer for a tensor where that changes predictions less (`choose_observers`).
         equalize: bring the channels of a tensor to one range where that is exact (`calib.ptq.equalize`).
         bias_correction: keep every layer's mean output (`calib.ptq.bias_correction`); "auto" keeps the corrected biases
-            where predictions are nearer to float's with them (`calib.ptq.judged_correction`).
+            where predictions are nearer to float's with them (`calib.ptq.auto_bias_correction`).
         learned_rounding: learn block by block whether each weight is rounded up or down (`calib.ptq.adaround`).
         layers: (pattern, settings that differ) in order; `*` matches any part of a layer's name, the last match wins.
             None instead of settings keeps the layer in float.

@@ -142,7 +142,7 @@ class BoxImages:
         wanted, step = self.settings.images, self.settings.batch * self.feed.ranks.count
         return self.feed.batches_per_epoch if wanted is None else min(self.feed.batches_per_epoch, wanted // step)
 
-    def judge(self, *_: Any) -> HeldOutBoxes:
+    def evaluator(self, *_: Any) -> HeldOutBoxes:
         """Return what scores candidates."""
         return self.held
 

@@ -1,4 +1,4 @@
-"""Bias correction where it helps: judged by images that corrected nothing, kept only if answers are nearer to float."""
+"""Bias correction "auto": compared on other images, kept only where predictions are nearer to float."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from calib.ptq import judged_correction
+from calib.ptq import auto_bias_correction
 from calib.ptq.apply import quantize_graph
+from calib.ptq.auto_bias_correction import FEWEST, KEPT, correct_where_nearer, images_used
 from calib.ptq.bias_correction import correct_biases
-from calib.ptq.judged_correction import FEWEST, KEPT, correct_where_nearer, images_used
 from calib.settings.config import QuantConfig
 from calib.simulate.float32 import SimulatedNetwork
 from repghost.graph.run import run_float
@@ -32,9 +32,9 @@ def test_corrected_biases_are_kept_only_where_other_images_are_nearer_to_float()
         graph, spec = quantize(random_graph(seed, (Builder.dense, Builder.depthwise), 4))
         found, note = correct_where_nearer(graph, spec, X)
         corrected = correct_biases(graph, spec, X[:FEWEST])
-        judges = torch.from_numpy(X[FEWEST:])
-        real = run_float(graph, judges)
-        before, after = (divergence(real, SimulatedNetwork(it, spec)(judges)) for it in (graph, corrected))
+        others = torch.from_numpy(X[FEWEST:])
+        real = run_float(graph, others)
+        before, after = (divergence(real, SimulatedNetwork(it, spec)(others)) for it in (graph, corrected))
         assert (found is graph) == (note is None) == (after >= KEPT * before)
         if note is not None:
             kept += 1
@@ -52,7 +52,7 @@ def test_few_images_judge_nothing_and_many_are_bounded(monkeypatch: pytest.Monke
         read.append(len(images))
         return graph
 
-    monkeypatch.setattr(judged_correction, "correct_biases", corrected)
+    monkeypatch.setattr(auto_bias_correction, "correct_biases", corrected)
     assert correct_where_nearer(graph, spec, X[: FEWEST - 1]) == (graph, None)
     assert read == []
     for images in (FEWEST, FEWEST + 1, 2 * FEWEST):
