@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from compile.deploy.inventory import Inventory as Inventory
     from compile.deploy.rollback import Rollback as Rollback
     from compile.oci.layout import PackedImage as PackedImage
-    from repghost.api.benchmarks.asked import Benchmark as Benchmark
+    from repghost.api.benchmarks.arguments import Benchmark as Benchmark
     from repghost.api.benchmarks.bench import bench as bench
     from repghost.api.boards.advice import BoardAdvice as BoardAdvice
     from repghost.api.boards.advice import advise as advise
@@ -83,8 +83,8 @@ if TYPE_CHECKING:
     from repghost.api.training.recipes import RecipeValues as RecipeValues
     from repghost.api.training.train import train_quantized as train_quantized
     from repghost.api.training.trained import Trained as Trained
-    from repghost.api.validation import Validated as Validated
-    from repghost.api.validation import ValidatedWidths as ValidatedWidths
+    from repghost.api.validated import Validated as Validated
+    from repghost.api.validated import ValidatedWidths as ValidatedWidths
     from repghost.api.validation import validate as validate
     from repghost.api.validation import validate_widths as validate_widths
     from repghost.checkpoints.checkpoint import read_checkpoint as read_checkpoint
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
 # A row per public name: where it lives. Each is imported on first use.
 _LAZY = {
     "AccuracyEvidence": "repghost.api.evidence",
-    "Benchmark": "repghost.api.benchmarks.asked",
+    "Benchmark": "repghost.api.benchmarks.arguments",
     "BoardAdvice": "repghost.api.boards.advice",
     "Comparison": "repghost.api.shown.results",
     "CompiledBundle": "repghost.api.compiled",
@@ -128,8 +128,8 @@ _LAZY = {
     "Submitted": "repghost.api.boards.submission",
     "Trained": "repghost.api.training.trained",
     "TrainedDetector": "repghost.api.training.detectors",
-    "Validated": "repghost.api.validation",
-    "ValidatedWidths": "repghost.api.validation",
+    "Validated": "repghost.api.validated",
+    "ValidatedWidths": "repghost.api.validated",
     "Verification": "compile.bundle.verification",
     "accuracy": "repghost.api.evidence",
     "advise": "repghost.api.boards.advice",

@@ -59,7 +59,8 @@ REVEALED = (
     "repghost.api.quantized.QuantizedNetwork", "float", "tuple[calib.analysis.sensitivity_page.Row, ...]",
     "compile.bundle.verification.Verification", "pathlib.Path", "compile.bundle.host_model.Prediction",
     "list[compile.bundle.host_model.Prediction]", "torch.nn.modules.module.Module",
-    "repghost.api.shown.results.Evaluation", "repghost.api.benchmarks.asked.Benchmark", "str | None", "pathlib.Path",
+    "repghost.api.shown.results.Evaluation", "repghost.api.benchmarks.arguments.Benchmark", "str | None",
+    "pathlib.Path",
     "tuple[compile.deploy.history.Version, ...]", "repghost.network.model.RepGhostNet",
     "tuple[repghost.validation.validate.Measured, ...]",
 )  # fmt: skip

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from calib.importer.names import is_library_or_onnx, is_named
 from calib.importer.onnx_file import is_quantized
@@ -14,10 +13,10 @@ from compile.stages.predictors import open_bundle, open_float, open_qdq
 from repghost.api.bundles import as_path
 from repghost.api.dataset import SetLike, place_of
 from repghost.api.evaluation import Recorder
-from repghost.api.shown.mistakes import check_place, confusion_lines, write_mistakes
+from repghost.api.shown.mistakes import check_place, write_mistakes
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
-from repghost.api.shown.results import Evaluation
+from repghost.api.validated import Validated, ValidatedWidths
 from repghost.data import ImageSet
 from repghost.data.images.chosen_preprocess import with_values
 from repghost.data.subset import choose_balanced
@@ -25,11 +24,9 @@ from repghost.distributed.ranks import TIMEOUT, Ranks, join
 from repghost.errors import UsageError, option
 from repghost.evaluation.predictor import Predictor
 from repghost.network.spec import parse_width
-from repghost.terminal import Shown
-from repghost.validation.published_widths import WidthFiles, WidthRow
+from repghost.validation.published_widths import WidthFiles
 from repghost.validation.published_widths import validate_widths as rows_of_widths
 from repghost.validation.sources import EMA, open_checkpoints
-from repghost.validation.tables import class_table, network_table, width_table
 from repghost.validation.validate import Reading, Validation
 from repghost.validation.validate import validate as measure
 
@@ -38,84 +35,8 @@ MISTAKES = 500  # that are written with their images
 CACHE = "build/.cache"  # where compiled objects are kept
 
 
-@dataclass(frozen=True, repr=False)
-class Validated(Shown):
-    """Networks on the same images, each compared with the first.
-
-    Attributes:
-        data: of the set.
-        split: that was read.
-        measured: what was counted: top-1 and top-5 with intervals, loss, right answers of each class, paired changes.
-        evaluation: where mistakes were asked for: those of the network's last form, and its confusion matrix.
-    """
-
-    data: str
-    split: str
-    measured: Validation
-    evaluation: Evaluation | None = None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What to know of how the set was read."""
-        return self.measured.notes
-
-    @property
-    def broken(self) -> tuple[str, ...]:
-        """Messages for images that could not be decoded."""
-        return self.measured.broken
-
-    def lines(self, per_class: bool = False) -> list[str]:
-        """Return a table of the networks, and one of the classes where it is asked for."""
-        lines = network_table(self.measured)
-        lines += ["", *class_table(self.measured)] if per_class else []
-        lines += ["", *confusion_lines(self.evaluation), ""] if self.evaluation is not None else []
-        return [*lines, f"{sum(self.measured.images)} pictures, broken: {len(self.broken)}"]
-
-    def __repr__(self) -> str:
-        return "\n".join(self.lines())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary."""
-        seen = {} if self.evaluation is None else {"evaluation": self.evaluation.to_dict()}
-        return {"data": self.data, "split": self.split} | self.measured.to_dict() | seen
-
-
-@dataclass(frozen=True, repr=False)
-class ValidatedWidths(Shown):
-    """Every published width, beside what was measured of it.
-
-    Attributes:
-        data: of the set.
-        rows: one for each width; one without a checkpoint was not measured.
-    """
-
-    data: str
-    rows: tuple[WidthRow, ...]
-
-    @property
-    def _measured(self) -> list[Validation]:
-        return [row.measured for row in self.rows if row.measured is not None]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What to know of how the set was read, each note once."""
-        return tuple(dict.fromkeys(note for found in self._measured for note in found.notes))
-
-    @property
-    def broken(self) -> tuple[str, ...]:
-        """Messages for images that could not be decoded, each once."""
-        return tuple(dict.fromkeys(message for found in self._measured for message in found.broken))
-
-    def __repr__(self) -> str:
-        return "\n".join(width_table(self.rows))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dictionary."""
-        return {"data": self.data, "widths": [row.to_dict() for row in self.rows]}
-
-
 @dataclass(frozen=True)
-class _Wanted:
+class _Arguments:
     """The arguments that both functions share, each under its own name."""
 
     split: str
@@ -201,7 +122,7 @@ def validate(
     if not named:
         raise UsageError("there is nothing to measure; a network is a checkpoint, a QDQ file or a bundle.")
     multiplier = None if width is None else parse_width(width, custom=True)
-    wanted = _Wanted(
+    wanted = _Arguments(
         split, images, seed, as_path(preprocess), multiplier, None if weights is None else str(weights), batch,
         compiled, Path(cache), class_order, progress, workers, img_size, crop_pct, ema,
         None if mistakes is None else Recorder(MISTAKES),
@@ -270,7 +191,7 @@ def validate_widths(
     Raises:
         UsageError: when the folder has no checkpoint, or two of one width; and as `repghost.validate`.
     """
-    wanted = _Wanted(
+    wanted = _Arguments(
         split, images, seed, as_path(preprocess), None, None, batch, compiled, Path(cache), class_order, progress,
         workers, img_size, crop_pct, False,
     )  # fmt: skip
@@ -287,7 +208,7 @@ def validate_widths(
 
 
 def _measure(
-    networks: Sequence[str | os.PathLike[str]], dataset: ImageSet, wanted: _Wanted, ranks: Ranks
+    networks: Sequence[str | os.PathLike[str]], dataset: ImageSet, wanted: _Arguments, ranks: Ranks
 ) -> tuple[Validation, Predictor]:
     """Return the accuracy of networks on the same images, and the last form of the last one."""
     opened = [found for source in networks for found in _open(str(source), ranks, dataset, wanted)]
@@ -317,7 +238,7 @@ def _counting(done: Callable[[int], None], count: int, batch: int) -> Callable[[
     return wrapped
 
 
-def _prepared_as_asked(network: Predictor, wanted: _Wanted) -> Predictor:
+def _prepared_as_asked(network: Predictor, wanted: _Arguments) -> Predictor:
     """Return a network whose images are prepared at another size, or with another crop."""
     asked = {"img_size": wanted.img_size, "crop_pct": wanted.crop_pct}
     given = {name: value for name, value in asked.items() if value is not None}
@@ -330,7 +251,7 @@ def _prepared_as_asked(network: Predictor, wanted: _Wanted) -> Predictor:
     return replace(network, preprocess=changed)
 
 
-def _open(source: str, ranks: Ranks, dataset: ImageSet, wanted: _Wanted) -> list[Predictor]:
+def _open(source: str, ranks: Ranks, dataset: ImageSet, wanted: _Arguments) -> list[Predictor]:
     """Return the networks of one name or path."""
     path, preprocess = Path(source), wanted.preprocess
     if is_library_or_onnx(source) and (is_named(source) or not is_quantized(path)):

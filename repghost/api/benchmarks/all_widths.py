@@ -21,7 +21,7 @@ from compile.summary.board_advice import width_label
 from compile.summary.runs import plan_runs, run_all
 from compile.targets.precisions import default_precisions, parse_precisions
 from compile.targets.table import find_target
-from repghost.api.benchmarks.asked import Benchmark, Wanted
+from repghost.api.benchmarks.arguments import BenchArguments, Benchmark
 from repghost.errors import RepGhostError, UsageError, option
 from repghost.network.spec import WIDTHS
 from repghost.tables import make_table, text_lines
@@ -37,7 +37,7 @@ class Build:
     entry: Mapping[str, Any]
 
 
-def all_widths(wanted: Wanted) -> Benchmark:
+def all_widths(wanted: BenchArguments) -> Benchmark:
     """Measure every width on every board: the bundles of the runs in a folder, else new ones of random weights.
 
     Raises:
@@ -52,7 +52,7 @@ def all_widths(wanted: Wanted) -> Benchmark:
     return Benchmark(result, text)
 
 
-def _check(wanted: Wanted) -> None:
+def _check(wanted: BenchArguments) -> None:
     if wanted.paths or wanted.accuracy is not None or len(wanted.variants) > 1:
         raise UsageError(
             f"{option('all_widths')} measures the bundles of all widths in time alone; leave bundles, "
@@ -60,7 +60,7 @@ def _check(wanted: Wanted) -> None:
         )
 
 
-def _on_board(wanted: Wanted, connection: Connection) -> list[dict[str, Any]]:
+def _on_board(wanted: BenchArguments, connection: Connection) -> list[dict[str, Any]]:
     """Return what was measured on one board, or why it was not."""
     board = str(connection.address)
     try:
@@ -78,7 +78,7 @@ def _on_board(wanted: Wanted, connection: Connection) -> list[dict[str, Any]]:
     return found
 
 
-def _build_missing(wanted: Wanted, target: str) -> list[str]:
+def _build_missing(wanted: BenchArguments, target: str) -> list[str]:
     """Build the widths that no run has, of random weights; return a sentence for each that failed.
 
     The board proves its bundles itself, so nothing is emulated here.
@@ -94,7 +94,7 @@ def _build_missing(wanted: Wanted, target: str) -> list[str]:
     return run_all(plan_runs(request, ",".join(lacking)), wanted.say)
 
 
-def _builds(wanted: Wanted, target: str) -> Iterator[Build]:
+def _builds(wanted: BenchArguments, target: str) -> Iterator[Build]:
     """Yield the bundles for a target, in every precision, from the narrowest width on; of several runs the first's."""
     reports = [(file.parent, _report(file.parent)) for file in sorted(wanted.output.glob(f"*/{JSON_FILE}"))]
     for row in WIDTHS:
@@ -120,7 +120,7 @@ def _is_bundle(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def _known(wanted: Wanted, board: str, build: Build) -> dict[str, Any] | None:
+def _known(wanted: BenchArguments, board: str, build: Build) -> dict[str, Any] | None:
     """Return what this board measured of the same bytes before, None where it did not, or something else is asked."""
     asked_otherwise = wanted.variants or wanted.seconds is not None or wanted.cores is not None
     latencies = {it["threads"]: it for it in build.entry.get(BOARDS, []) if it["board"] == board}
@@ -137,7 +137,7 @@ def _known(wanted: Wanted, board: str, build: Build) -> dict[str, Any] | None:
     return entry | ({"accuracy": judged} if judged else {})
 
 
-def _measured(wanted: Wanted, connection: Connection, build: Build) -> dict[str, Any]:
+def _measured(wanted: BenchArguments, connection: Connection, build: Build) -> dict[str, Any]:
     """Measure one bundle, and add it to its report at once, so that a broken run goes on where it stopped."""
     asked = wanted.board_run()
     result = measure.measure_on_boards([build.path], [connection], asked, wanted.say)

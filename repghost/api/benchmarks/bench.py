@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compile.bench.peers import PEERS
 from repghost.api.benchmarks.all_widths import all_widths as measure_all_widths
-from repghost.api.benchmarks.asked import Benchmark, Wanted
+from repghost.api.benchmarks.arguments import BenchArguments, Benchmark
 from repghost.api.benchmarks.compare import compare
 from repghost.api.benchmarks.counted import count as count_instructions
 from repghost.api.benchmarks.counted import count_others
@@ -93,7 +93,7 @@ def bench(
         ToolMissingError: when nothing could be compared, or this machine does not run the bundle.
         IntegrityError: when a bundle was changed.
     """
-    wanted = Wanted(
+    wanted = BenchArguments(
         paths=as_paths(bundle),
         on=_names(on) or (),
         against=against,
@@ -125,7 +125,7 @@ def bench(
     return _choose(wanted)(wanted)
 
 
-def _check(wanted: Wanted) -> None:
+def _check(wanted: BenchArguments) -> None:
     """Refuse arguments that belong to another way to measure.
 
     Raises:
@@ -161,7 +161,7 @@ def _check(wanted: Wanted) -> None:
         raise UsageError(f"{option('keep')} belongs to {option('per_layer')}; add it, or leave {option('keep')} out.")
 
 
-def _choose(wanted: Wanted) -> Callable[[Wanted], Benchmark]:
+def _choose(wanted: BenchArguments) -> Callable[[BenchArguments], Benchmark]:
     """Return the way to measure: the first whose argument was given."""
     rules = (
         (bool(wanted.on) and wanted.all_widths, measure_all_widths),

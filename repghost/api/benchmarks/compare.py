@@ -12,13 +12,13 @@ from compile.bench.prepare_inputs import prepare
 from compile.bench.processes import link_packages
 from compile.bundle.manifest import check_bundle
 from compile.machine.facts import cpu_flags
-from repghost.api.benchmarks.asked import Benchmark, Wanted
+from repghost.api.benchmarks.arguments import BenchArguments, Benchmark
 from repghost.errors import UsageError, unknown_value
 
 ALL = "all"  # the other runtimes that are compared with by default
 
 
-def compare(wanted: Wanted) -> Benchmark:
+def compare(wanted: BenchArguments) -> Benchmark:
     """Time bundles and other runtimes in turns on this machine."""
     chosen = parse_peers(wanted.against or ALL)
     settings = Settings(

@@ -6,12 +6,12 @@ from compile.bundle.manifest import check_bundle
 from compile.deploy import measure
 from compile.deploy.judged_images import JudgedImages, judged_images
 from compile.report.add_measurement import add_to_reports
-from repghost.api.benchmarks.asked import Benchmark, Wanted
+from repghost.api.benchmarks.arguments import BenchArguments, Benchmark
 from repghost.api.bundles import Say
 from repghost.errors import UsageError, option
 
 
-def on_boards(wanted: Wanted) -> Benchmark:
+def on_boards(wanted: BenchArguments) -> Benchmark:
     """Prove and time bundles on boards, and add the latency to the reports of their runs."""
     boards = [wanted.ssh.connect(name) for name in wanted.on]
     if len(wanted.variants) > 1:
@@ -32,7 +32,7 @@ def on_boards(wanted: Wanted) -> Benchmark:
     return Benchmark(result, "\n".join(lines))
 
 
-def _judged(wanted: Wanted, say: Say) -> dict[str, JudgedImages]:
+def _judged(wanted: BenchArguments, say: Say) -> dict[str, JudgedImages]:
     """Return the labelled images of each bundle by its digest, before any board is touched; none where not asked."""
     if wanted.accuracy is None:
         return {}

@@ -33,14 +33,19 @@ def _caller() -> int:
     return level
 
 
-class Told:
-    """What was told of a run, each sentence once: to the caller, or as a warning."""
+class Notes:
+    """The notes of a run, each given once: to the caller's function, or as a warning without one.
+
+    Attributes:
+        say: called with each note; None: it is a warning.
+        notes: what was given so far.
+    """
 
     def __init__(self, say: Callable[[str], None] | None) -> None:
         self.say, self.notes = say, list[str]()
 
     def __call__(self, *notes: str) -> None:
-        """Tell sentences; empty ones are left out."""
+        """Give notes; empty ones are left out."""
         for note in notes:
             if note and note not in self.notes:
                 self.notes.append(note)
@@ -50,6 +55,6 @@ class Told:
                     self.say(note)
 
     def mention(self, line: str) -> None:
-        """Tell what is no reason for a warning: to a caller who listens, and to nobody else."""
+        """Give a line that is no reason for a warning: to the caller's function, or to nobody."""
         if self.say is not None and line:
             self.say(line)

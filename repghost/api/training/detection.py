@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from repghost.api.bundles import Say, silent
-from repghost.api.shown.notes import Told, warn_of
+from repghost.api.shown.notes import Notes, warn_of
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.training.built_detectors import keep_precision, open_built
 from repghost.api.training.detectors import DetectorEvaluation, ExportedDetector, TrainedDetector
@@ -165,7 +165,7 @@ def train_detector(
         recipe = replace(recipe, amp=amp)
         images, validation = _open_splits(Path(data), train_split, val_split, recipe)
         weights = None if pretrained is None else read_start(str(pretrained), recipe.width)
-        tell = Told(say if ranks.first else silent)
+        tell = Notes(say if ranks.first else silent)
         tell(said, *_notes(recipe, images, validation, weights, ranks))
         loading = Loading(workers, broken_limit=broken_limit)
         beside = Options(loading, recovery_interval, weights=weights, resume=resume, ranks=ranks)

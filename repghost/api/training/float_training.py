@@ -12,11 +12,11 @@ from calib.qat.candidates import Candidate
 from calib.qat.loop import QatStep
 from repghost.api.bundles import Say, as_path, silent
 from repghost.api.dataset import SetLike, place_of
-from repghost.api.shown.notes import Told
+from repghost.api.shown.notes import Notes
 from repghost.api.shown.progress import Progress
 from repghost.api.training.quantized_too import QatFollowed, quantized_part, train_quantized_too
 from repghost.api.training.recipes import RecipeValues, recipe_with
-from repghost.api.training.run import Followed, Wanted, run
+from repghost.api.training.run import Followed, TrainArguments, run
 from repghost.api.training.trained import Trained
 from repghost.distributed.ranks import TIMEOUT, join
 from repghost.errors import UsageError, option
@@ -125,7 +125,7 @@ def train(
     place, how = _place(Path(output), resume)
     named = None if recipe is None else recipe_with(recipe, values)
     opened = place_of(data, class_map, val_share)
-    wanted = Wanted(
+    wanted = TrainArguments(
         opened.path, place, how, train_split, val_split, as_path(val_data), _text(pretrained), _text(teacher_weights),
         num_classes, workers, pin_mem, validation_batch_size_multiplier, broken_limit, recovery_interval, log_interval,
         tensorboard, wandb, class_order, opened.class_map, opened.val_share, frozenset(values),
@@ -136,7 +136,7 @@ def train(
             raise UsageError(
                 f"{option('dist_timeout')} has no effect with one process; leave it out or start with torchrun."
             )
-        tell, shown = Told(say if ranks.first else silent), progress if ranks.first else False
+        tell, shown = Notes(say if ranks.first else silent), progress if ranks.first else False
         found = run(named, values, wanted, ranks, tell, Followed(on_begin, on_step, on_epoch, shown))
         if on_trained is not None:
             on_trained(found)

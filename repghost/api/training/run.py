@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from repghost.api.networks.opened import with_facts
-from repghost.api.shown.notes import Told
+from repghost.api.shown.notes import Notes
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.training.interrupts import interruptible
 from repghost.api.training.recipes import RecipeValues, recipe_with, values_of
@@ -47,7 +47,7 @@ WRITTEN = (
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TrainArguments:
     """The arguments of `repghost.train` beside its recipe, each under its own name; None where it was not given."""
 
     data: Path
@@ -118,7 +118,7 @@ class Followed:
 
 
 def run(
-    named: Recipe | None, values: RecipeValues, wanted: Wanted, ranks: Ranks, tell: Told, followed: Followed
+    named: Recipe | None, values: RecipeValues, wanted: TrainArguments, ranks: Ranks, tell: Notes, followed: Followed
 ) -> Trained:
     """Open the images, train, evaluate on the test split, and write the checkpoint.
 
@@ -202,7 +202,9 @@ def _hooks(followed: Followed, should_stop: Callable[[], bool], bars: ExitStack)
     )
 
 
-def _chosen(named: Recipe | None, values: RecipeValues, wanted: Wanted, ranks: Ranks) -> tuple[Recipe, str, ImageSet]:
+def _chosen(
+    named: Recipe | None, values: RecipeValues, wanted: TrainArguments, ranks: Ranks
+) -> tuple[Recipe, str, ImageSet]:
     """Return the recipe, why it was chosen where the caller named none, and the images that are trained on."""
     if named is not None:
         _refuse_unused(named, wanted, ranks)
@@ -216,7 +218,7 @@ def _chosen(named: Recipe | None, values: RecipeValues, wanted: Wanted, ranks: R
 
 
 def _start_line(
-    recipe: Recipe, why: str, dataset: ImageSet, wanted: Wanted, options: Options, tell: Told
+    recipe: Recipe, why: str, dataset: ImageSet, wanted: TrainArguments, options: Options, tell: Notes
 ) -> Callable[[int, int], None]:
     """Return what writes and tells how the run is made, once its epochs and their images are known."""
     ranks, workers = options.ranks, options.loading.workers
@@ -240,7 +242,7 @@ def _start_line(
     return begin
 
 
-def _refuse_unused(recipe: Recipe, wanted: Wanted, ranks: Ranks) -> None:
+def _refuse_unused(recipe: Recipe, wanted: TrainArguments, ranks: Ranks) -> None:
     """Refuse arguments that this recipe or this device has no use for."""
     for name in sorted(OF_LOADING) if recipe.augmentation is None else ():
         if getattr(wanted, name) is not None:
@@ -253,7 +255,7 @@ def _refuse_unused(recipe: Recipe, wanted: Wanted, ranks: Ranks) -> None:
             raise UsageError(f"{option(name)} has no effect without a GPU; leave it out.")
 
 
-def _taught_loss(recipe: Recipe, classes: tuple[str, ...], wanted: Wanted, ranks: Ranks) -> Loss | None:
+def _taught_loss(recipe: Recipe, classes: tuple[str, ...], wanted: TrainArguments, ranks: Ranks) -> Loss | None:
     """Return the loss with the recipe's teacher; None where the recipe's own is all."""
     teaching = recipe.teaching
     if not teaching.teacher:
@@ -273,7 +275,7 @@ def _taught_loss(recipe: Recipe, classes: tuple[str, ...], wanted: Wanted, ranks
     return distilled(recipe_loss(recipe), as_teacher(teacher, ranks.device), *how)
 
 
-def _suited(recipe: Recipe, free: bool, dataset: ImageSet, wanted: Wanted, ranks: Ranks, tell: Told) -> Recipe:
+def _suited(recipe: Recipe, free: bool, dataset: ImageSet, wanted: TrainArguments, ranks: Ranks, tell: Notes) -> Recipe:
     """Return the recipe as it suits the device and the images, and tell what was changed.
 
     Args:
@@ -294,7 +296,7 @@ def _suited(recipe: Recipe, free: bool, dataset: ImageSet, wanted: Wanted, ranks
     return recipe
 
 
-def _rate(recipe: Recipe, wanted: Wanted, ranks: Ranks) -> str:
+def _rate(recipe: Recipe, wanted: TrainArguments, ranks: Ranks) -> str:
     """Return what the linear rule says of the learning rate: it grows with the images per step; "" without a rule."""
     reference = recipe.optimization.reference_batch
     if reference is None:

@@ -23,7 +23,7 @@ from repghost.api.accepted.sources import SetSource, open_source
 from repghost.api.bundles import Say, silent
 from repghost.api.dataset import Split, open_dataset
 from repghost.api.quantized import QuantizedNetwork
-from repghost.api.shown.notes import Told, warn_of
+from repghost.api.shown.notes import Notes, warn_of
 from repghost.api.shown.progress import Progress, follow
 from repghost.api.training.interrupts import interruptible
 from repghost.api.training.module import check_trainable, source_of
@@ -159,7 +159,7 @@ def train_quantized(
         followed = follow(progress if ranks.first else False, "train", epochs * qat_images.images_per_epoch)
         hooks = _hooks(stack.enter_context(followed), batch * ranks.count, on_step, on_candidate, on_refused)
         steps = epochs * qat_images.steps_per_epoch
-        Told(say if ranks.first else silent)(few_steps(steps) if steps else "")
+        Notes(say if ranks.first else silent)(few_steps(steps) if steps else "")
         result = train_aware(
             q.network.graph if q.network.model is None else q.network.model,
             qat_images,

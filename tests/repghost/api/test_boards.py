@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import repghost
-from repghost.api.benchmarks.asked import Benchmark
+from repghost.api.benchmarks.arguments import Benchmark
 from repghost.api.boards import deployment
 from repghost.errors import RepGhostError, UsageError
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from calib.settings.config_file import read_config
 from repghost.api.training.recipes import RecipeValues, recipe_with, values_of
-from repghost.api.training.run import WRITTEN, Wanted
+from repghost.api.training.run import WRITTEN, TrainArguments
 from repghost.cli import cli
 from repghost.commands.options.args_file import from_file
 from repghost.commands.training.train import _of_the_recipe, command
@@ -77,11 +77,11 @@ def test_the_command_line_comes_before_the_file(tmp_path: Path) -> None:
 def test_a_run_writes_what_reads_as_itself(name: str, tmp_path: Path) -> None:
     changed: Any = {"width": "0.58", "img_size": 96, "crop_pct": 0.9, "epochs": 50, "lr_noise": (0.1, 0.5)}
     recipe = recipe_with(name, changed)
-    wanted = Wanted(**dict.fromkeys(Wanted.__annotations__) | {"data": Path("a b"), "num_classes": 12})  # type: ignore[arg-type]
+    wanted = TrainArguments(**dict.fromkeys(TrainArguments.__annotations__) | {"data": Path("a b"), "num_classes": 12})  # type: ignore[arg-type]
     given = parsed(tmp_path / "args.yaml", wanted.args(recipe))
     assert recipe_of(given) == recipe
     assert (given["data"], given["num_classes"]) == (Path("a b"), 12)
-    assert set(WRITTEN) <= set(Wanted.__annotations__)
+    assert set(WRITTEN) <= set(TrainArguments.__annotations__)
     assert values_of(recipe)["lr_noise"] == [0.1, 0.5]
 
 
@@ -126,8 +126,8 @@ def test_validate_takes_the_set_and_the_width_of_the_authors_file(tmp_path: Path
 
 
 def test_validate_takes_a_run_of_this_program_by_its_file_alone(tmp_path: Path) -> None:
-    values = dict.fromkeys(Wanted.__annotations__) | {"data": Path("a b"), "val_share": 0.3}
-    args = Wanted(**values).args(get_recipe("cifar-short"))  # type: ignore[arg-type]
+    values = dict.fromkeys(TrainArguments.__annotations__) | {"data": Path("a b"), "val_share": 0.3}
+    args = TrainArguments(**values).args(get_recipe("cifar-short"))  # type: ignore[arg-type]
     given = validated(tmp_path / "args.yaml", args)
     assert (given["data"], given["val_share"], given["img_size"], given["crop_pct"]) == (Path("a b"), 0.3, None, None)
     assert validated(tmp_path / "args.yaml", args + "val_data: shards")["data"] == Path("shards")

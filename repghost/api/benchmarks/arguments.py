@@ -1,4 +1,4 @@
-"""What is asked of a measurement, and what comes out: the arguments of `repghost.bench` as one value."""
+"""The arguments of `repghost.bench` as one value, and what it returns."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Benchmark(Shown):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BenchArguments:
     """The arguments of `bench`, each under its own name."""
 
     paths: tuple[Path, ...]
@@ -77,18 +77,22 @@ class Wanted:
     ssh: Ssh
     say: Say
 
-    def only_bundle(self, asked: str) -> Path:
-        """Return the bundle of an argument that measures one.
+    def only_bundle(self, option: str) -> Path:
+        """Return the bundle, for an option that measures one.
 
         Raises:
             UsageError: when there are none, several, or several instruction sets.
         """
         if len(self.paths) != 1 or len(self.variants) > 1:
-            raise UsageError(f"{asked} takes one bundle and at most one instruction set at a time.")
+            raise UsageError(f"{option} takes one bundle and at most one instruction set at a time.")
         return self.paths[0]
 
     def board_run(self, judged: Mapping[str, JudgedImages] | None = None) -> measure.BoardRun:
-        """Return what is measured on a board: `judged` are its labelled images by bundle digest."""
+        """Return what is measured on a board.
+
+        Args:
+            judged: labelled images to evaluate on the board, by bundle digest.
+        """
         runs, warmup = self.rounds * self.inferences, self.warmup * self.inferences
         return measure.BoardRun(
             self.threads, runs, warmup, self.only_variant, self.seconds, self.cores, judged=judged or {}
