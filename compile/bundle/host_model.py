@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ class Prediction:
 
 
 class LoadedModel:
-    """model.so in this process; calls from several threads need a `LoadedModel` each."""
+    """model.so in this process; it may be called from several threads at once."""
 
     def __init__(self, data: bytes, shape: tuple[int, int, int], classes: int) -> None:
         """Load a library whose bytes were checked.
@@ -57,9 +58,8 @@ class LoadedModel:
         self._library = load_library(data)
         if (found := self._library.rg_abi()) not in (ABI, ABI_RESULTS):
             raise IntegrityError(f"model.so has interface version {found}; this program knows {ABI} and {ABI_RESULTS}.")
-        workspace = int(self._library.rg_workspace_bytes())
-        self._memory = np.zeros(workspace + ALIGNMENT, np.uint8)
-        self._workspace = -(-self._memory.ctypes.data // ALIGNMENT) * ALIGNMENT
+        self._workspace_bytes = int(self._library.rg_workspace_bytes())
+        self._memory = threading.local()
 
     @property
     def variant(self) -> str | None:
@@ -96,11 +96,19 @@ class LoadedModel:
             )
         images = np.ascontiguousarray(images)
         scores = np.empty((len(images), self.classes), np.float32)
+        workspace = self._workspace()
         for image, row in zip(images, scores, strict=True):
-            status = self._library.rg_infer(image.ctypes.data, row.ctypes.data, self._workspace)
+            status = self._library.rg_infer(image.ctypes.data, row.ctypes.data, workspace)
             if status:
                 raise RepGhostError(f"the inference failed with status {status} (rg_status in repghost.h).")
         return scores
+
+    def _workspace(self) -> int:
+        """Return the address of the workspace of the calling thread; threads that shared one would spoil the scores."""
+        kept: dict[str, NDArray[np.uint8]] = self._memory.__dict__
+        if "workspace" not in kept:
+            kept["workspace"] = np.zeros(self._workspace_bytes + ALIGNMENT, np.uint8)
+        return -(-kept["workspace"].ctypes.data // ALIGNMENT) * ALIGNMENT
 
 
 class HostModel(LoadedModel):
