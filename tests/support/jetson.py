@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 TEGRASTATS = {  # what one line looks like, by JetPack
     "5": "RAM 2604/6480MB (lfb 2x4MB) CPU [1%@1190,0%@1190] EMC_FREQ 0%@2133 GR3D_FREQ 45%@{mhz} CPU@45.2C "
@@ -15,6 +16,8 @@ TEGRASTATS = {  # what one line looks like, by JetPack
     "61%@2133 GR3D_FREQ 99%@[{mhz}] NVDEC off APE 200 cpu@45.125C gpu@{heat}C tj@44.312C VDD_IN 6321mW/5204mW",
     "7": "RAM 9000/125772MB (lfb 2x4MB) GR3D_FREQ @[{mhz},{mhz},{mhz}] cpu@40C gpu@{heat}C VIN_SYS_5V0 7000mW/6900mW",
 }
+
+Done: TypeAlias = "subprocess.CompletedProcess[str]"
 
 
 @dataclass
@@ -56,8 +59,8 @@ class Jetson:
         """Take a program away."""
         (self.folder / "bin" / program).unlink()
 
-    def run(self, bundle: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run a script of a bundle."""
+    def run(self, bundle: Path, script: str, *arguments: str, cwd: Path | None = None) -> Done:
+        """Run a script of a bundle, as somebody in the folder `cwd`."""
         environment = {
             "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
             "DEVICE_MODEL": str(self.folder / "model"),
@@ -69,5 +72,5 @@ class Jetson:
         }
         return subprocess.run(
             ["sh", str(bundle / script), *arguments],
-            env=environment, capture_output=True, text=True, timeout=60, check=False,
+            env=environment, cwd=cwd, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip

@@ -4,6 +4,10 @@
 # shellcheck source=/dev/null
 . ./settings.sh
 
+# Numbers have a point: an awk that follows the locale reads 0.04 as 0 where decimals have a comma.
+LC_ALL=C
+export LC_ALL
+
 ENGINES=engines
 
 # Print why and end. Codes: 2 wrong usage, 4 a tool or its version is missing, 6 a check did not hold.

@@ -1,18 +1,22 @@
 #!/bin/sh
 # Measures the engines that build.sh built and writes JSON, which `repghost report` reads.
 #
-#   ./measure.sh                          both engines, into measurement.json
+#   ./measure.sh                          both engines, into measurement.json of this folder
 #   ./measure.sh FILE                     into another file
 #   SECONDS_EACH=30 ./measure.sh          longer; 10 seconds are the default
 #
 # For comparable numbers choose a power mode and fix the clocks first: sudo nvpmodel -m MODE && sudo jetson_clocks
 # shellcheck source=compile/tensorrt/scripts/common.sh
 set -eu
+case ${1:-} in
+    '') written=measurement.json ;;
+    /*) written=$1 ;;
+    *) written=$PWD/$1 ;;
+esac
 cd "$(dirname "$0")"
 . ./common.sh
 
 [ $# -le 1 ] || fail 2 "measure.sh takes one argument at most, the file to write."
-written=${1:-measurement.json}
 seconds=${SECONDS_EACH:-10}
 case $seconds in
     '' | *[!0-9]*) fail 2 "SECONDS_EACH is '$seconds'; it has to be a whole number of seconds." ;;

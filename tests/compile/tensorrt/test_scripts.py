@@ -239,13 +239,14 @@ def test_a_missing_trtexec_is_named(runs: Any, board: Board) -> None:
     assert done.returncode == 4 and "/nowhere/trtexec is missing" in done.stderr
 
 
-def test_what_the_board_does_not_say_is_null(bundle: Copy, board: Board) -> None:
+def test_what_the_board_does_not_say_is_null(bundle: Copy, board: Board, tmp_path: Path) -> None:
     jetson, folder = board("6"), bundle("6")
     jetson.run(folder, "build.sh")
     jetson.remove("tegrastats")
     jetson.remove("nvpmodel")
-    values = json.loads(jetson.run(folder, "measure.sh", "other.json").stdout)
+    values = json.loads(jetson.run(folder, "measure.sh", "other.json", cwd=tmp_path).stdout)
     check_measurement(values, "other.json")
+    assert values == json.loads((tmp_path / "other.json").read_text())  # where the caller stands
     assert values["power_mode"] == "unknown"
     assert values["results"][0]["gpu_mhz_min"] is None and values["results"][0]["temperature_c"] is None
     assert throttled(values["results"][0]) is None
@@ -256,7 +257,7 @@ def test_both_sides_of_a_picture_are_reported(bundle: Copy, board: Board) -> Non
     jetson.run(folder, "build.sh")
     settings = (folder / "settings.sh").read_text()
     (folder / "settings.sh").write_text(re.sub('SIZE="[0-9]+"', 'SIZE="96x160"', settings))
-    values = json.loads(jetson.run(folder, "measure.sh", "wide.json").stdout)
+    values = json.loads(jetson.run(folder, "measure.sh", str(folder / "wide.json")).stdout)
     assert check_measurement(values, "wide.json")["size"] == "96x160"
 
 
