@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -58,11 +59,15 @@ class Model:
         """
         if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
             raise UsageError(f"threads is a number from 1 to {MOST_THREADS}, not {threads!r}.")
+        for name, text in (("digest", digest), ("variant", variant or "")):
+            if not isinstance(text, str):
+                raise UsageError(f"{name} is a text, not {text!r}.")
         checked = read_bundle(bundle, digest)
         self._library = Library(checked, variant)
         self.bundle = replace(checked, library=b"")  # a small board has little memory
         self._memory = threading.local()
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._threads = threads
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None  # with the process that it belongs to
 
     def __repr__(self) -> str:
         """Return what was loaded from where."""
@@ -136,7 +141,12 @@ class Model:
         Args:
             images: each as `__call__` takes it.
             order: of all of them.
+
+        Raises:
+            UsageError: when it is one image, whose rows would count as images, or an image is something else.
         """
+        if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] in (1, 3):
+            raise UsageError(f"batch takes several images, not one of shape {images.shape}; give [image].")
         return self._spread(lambda image: self(image, order), images)
 
     def prepare(self, image: Any, order: str = "rgb") -> NDArray[np.uint8]:
@@ -221,9 +231,16 @@ class Model:
     def _spread(self, function: Any, values: Iterable[Any]) -> list[Any]:
         """Return a function of each value, in order; the calls into model.so release Python's lock."""
         values = list(values)
-        if self._pool is None or len(values) < 2:
+        if self._threads == 1 or len(values) < 2:
             return [function(value) for value in values]
-        return list(self._pool.map(function, values))
+        return list(self._workers().map(function, values))
+
+    def _workers(self) -> ThreadPoolExecutor:
+        """Return the threads of this process; those of the process that it was forked from are not in it."""
+        process = os.getpid()
+        if self._pool is None or self._pool[0] != process:
+            self._pool = process, ThreadPoolExecutor(self._threads)
+        return self._pool[1]
 
     def _aligned(self, name: str, size: int) -> int:
         """Return the address of memory of this thread, kept until a larger piece of the same name is asked for."""

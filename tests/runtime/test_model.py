@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,6 +69,26 @@ def test_a_batch_is_the_same_on_any_number_of_threads(model: Model, host_bundle:
         prepared = np.stack([model.prepare(image) for image in images])
         np.testing.assert_array_equal(several.logits(prepared), expected)
     assert model.batch([]) == []
+
+
+@pytest.mark.parametrize("image", [noise(8, 8), noise(8, 8)[:, :, :1]])
+def test_one_image_is_no_batch_of_its_rows(model: Model, image: NDArray[np.uint8]) -> None:
+    with pytest.raises(UsageError, match=r"several images, not one of shape \(8, 8, .\); give \[image\]"):
+        model.batch(image)
+    assert len(model.batch([image])) == len(model.batch(image[None])) == 1
+    assert len(model.batch(np.zeros((3, 8, 9), np.uint8))) == 3  # grey ones
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_forked_after_loading_has_threads_of_its_own(host_bundle: Path) -> None:
+    several, images = Model(host_bundle, threads=2), [noise(9, 9)] * 4
+    several.batch(images)
+    child = get_context("fork").Process(target=several.batch, args=(images,))
+    child.start()
+    child.join(20)
+    child.kill()  # it would wait forever
+    child.join(20)
+    assert child.exitcode == 0
 
 
 def test_a_view_needs_no_copy_and_gives_the_same(model: Model) -> None:
@@ -146,13 +169,24 @@ def test_an_instruction_set_by_name(host_bundle: Path) -> None:
     assert Model(host_bundle, variant=variants[0]).variant == variants[0]
     with pytest.raises(UsageError, match=f"no instruction set 'neon9'; the bundle has {variants[0]}"):
         Model(host_bundle, variant="neon9")
-    with pytest.raises(UsageError, match="threads"):
-        Model(host_bundle, threads=0)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"threads": 0}, "threads"), ({"digest": None}, "digest is a text, not None"),
+        ({"variant": 9}, "variant is a text, not 9"),
+    ]  # fmt: skip
+    for given, words in wrong:
+        with pytest.raises(UsageError, match=words):
+            Model(host_bundle, **given)
 
 
 def test_a_bundle_for_another_machine_is_named(arm64_bundle: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"is for 'arm64': 64-bit ARM, 64 bits. This Python is for"):
         Model(arm64_bundle)
+
+
+def test_the_runner_names_it_too(host_bundle: Path, arm64_bundle: Path) -> None:
+    command = [host_bundle / "repghost-run", "--info", "--bundle", arm64_bundle]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 4 and "model.so: it is no library for this machine" in done.stderr
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(2, "LA"), (4, "RGBA")])
