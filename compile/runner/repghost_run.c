@@ -267,6 +267,6 @@ int main(int count, char **arguments) {
   else if (!strcmp(o.command, "--stream")) code = infer_stream(&o, &model);
   else if (!strcmp(o.command, "--camera")) code = read_camera(&o, &model);
   else code = information(&model, files);
-  if (fflush(stdout) || ferror(stdout)) stop(EXIT_OTHER, "cannot write the result: %s", strerror(errno));
+  send_output();
   return code;
 }

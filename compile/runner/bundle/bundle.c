@@ -30,6 +30,14 @@ void stop(int code, const char *format, ...) {
   exit(code);
 }
 
+void send_output(void) {
+  if (fflush(stdout) || ferror(stdout)) stop(EXIT_OTHER, "cannot write the result: %s", strerror(errno));
+}
+
+void check_input(void) {
+  if (ferror(stdin)) stop(EXIT_OTHER, "cannot read standard input: %s", strerror(errno));
+}
+
 void *allocate(size_t size) {
   void *memory = malloc(size ? size : 1);
   if (!memory) stop(EXIT_OTHER, "out of memory: %zu bytes were needed", size);

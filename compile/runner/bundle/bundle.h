@@ -22,6 +22,12 @@ struct file {
 /* Prints `repghost-run: ` and the message to standard error and ends the program with `code`. */
 void stop(int code, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
 
+/* Gives what was printed to standard output to whoever reads it; ends the program when nobody can. */
+void send_output(void);
+
+/* Ends the program when standard input could not be read, rather than taking that for its end. */
+void check_input(void);
+
 /* Returns memory of `size` bytes, at least 1; ends the program when there is none. */
 void *allocate(size_t size);
 

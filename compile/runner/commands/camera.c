@@ -217,7 +217,7 @@ static const char *classify_frame(const struct classifier *c, const struct camer
   double done = milliseconds();
   printf("{\"command\":\"camera\",\"frame\":%u", frame->sequence);
   print_result(c, prepared - start, done - prepared);
-  if (fflush(stdout)) stop(EXIT_OTHER, "cannot write the result: %s", strerror(errno));
+  send_output();
   return NULL;
 }
 
@@ -255,7 +255,7 @@ void watch_camera(const struct classifier *c, const struct camera_wish *wish) {
   print_string(wish->device, strlen(wish->device));
   printf(",\"width\":%d,\"height\":%d,\"format\":\"%s\",\"variant\":\"%s\"}\n", camera.width, camera.height,
          name_of(camera.kind->format), c->model->variant());
-  fflush(stdout);
+  send_output();
   for (int taken = 0; !stopped() && (!wish->most || taken < wish->most); taken++) {
     if (taken && wish->interval_ms) {
       rest(wish->interval_ms);

@@ -153,7 +153,7 @@ static int turn_length(const char *line) {
 void print_turns(const struct model *model, const uint8_t *picture, int warmup) {
   char line[32];
   printf("{\"command\":\"turns\",\"variant\":\"%s\",\"threads\":%d,\"warmup\":%d}\n", model->variant(), model->threads, warmup);
-  fflush(stdout);
+  send_output();
   while (fgets(line, sizeof line, stdin)) {
     line[strcspn(line, "\n")] = 0;
     int runs = turn_length(line);
@@ -161,9 +161,10 @@ void print_turns(const struct model *model, const uint8_t *picture, int warmup) 
     time_inferences(model, picture, warmup, runs, times);
     for (int i = 0; i < runs; i++) printf("%c%.6g", i ? ',' : '[', times[i]);
     printf("]\n");
-    fflush(stdout);
+    send_output();
     free(times);
   }
+  check_input();
 }
 
 /* Writes the time of step s in inference i to times[s * runs + i]. */

@@ -11,6 +11,7 @@
 /* Returns whether there was one more picture; `count` of them came before. */
 static int next_picture(uint8_t *rgb, size_t size, unsigned long count) {
   size_t read = fread(rgb, 1, size, stdin);
+  check_input();
   if (read && read < size)
     stop(EXIT_USAGE, "standard input ended within picture %lu: %zu of its %zu bytes came", count + 1, read, size);
   return read == size;
@@ -38,7 +39,7 @@ void stream(const struct model *model, int warmup) {
     printf("{\"command\":\"stream\",\"infer_ms\":%.6g,\"scores\":\"", milliseconds() - start);
     print_scores(logits, model->classes);
     printf("\"}\n");
-    fflush(stdout);
+    send_output();
   }
   printf("{\"command\":\"streamed\",\"variant\":\"%s\",\"threads\":%d,\"pictures\":%lu,\"before\":", model->variant(),
          model->threads, count);

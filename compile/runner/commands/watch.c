@@ -90,7 +90,7 @@ static void take(const struct classifier *classifier, const char *folder, const 
   const char *problem = classify(classifier, path);
   if (problem) fprintf(stderr, "repghost-run: %s\n", problem);
   free(path);
-  if (fflush(stdout)) stop(EXIT_OTHER, "cannot write the result: %s", strerror(errno));
+  send_output();
 }
 
 /* Classifies what has come to rest since the look before; returns how many. */
@@ -115,7 +115,7 @@ void watch(const struct classifier *classifier, const struct watch *wanted) {
   printf("{\"command\":\"watch\",\"folder\":");
   print_string(wanted->folder, strlen(wanted->folder));
   printf(",\"interval_ms\":%d,\"variant\":\"%s\"}\n", wanted->interval_ms, classifier->model->variant());
-  fflush(stdout);
+  send_output();
   for (int taken = 0; !stopped() && (!wanted->most || taken < wanted->most);) {
     rest(wanted->interval_ms);
     struct listing now = list(wanted->folder);
