@@ -23,7 +23,9 @@ A network may be a torch module (in any mode, on any device; it stays as it is),
 such as `"timm:mobilenetv3_large_100"`. Images may be a split of `repghost.open_dataset`, a folder, paths, PIL images,
 numpy arrays `[N, H, W, C]` or `[H, W, C]`, torch tensors `[N, C, H, W]`, lists of them, `(images, labels)`, a
 DataLoader, or a dataset of torchvision or timm. Arrays of the network's own size are taken as prepared, all others are
-resized and cropped as its `Preprocess` says; of floats whose range could be several, `pixels=` says which it is.
+resized and cropped as its `Preprocess` says, but for normalized ones, which are refused: they were prepared for another
+size. Of floats whose range could be several, `pixels=` says which it is. Labels are numbers of the network's classes;
+where a loader's dataset names its `classes`, and a network its own, they are matched by name.
 Preprocessing travels with the network: `create_model` leaves it in the module, timm's is read from `pretrained_cfg`,
 and `preprocess=` gives it where nothing says it, e.g. `preprocess=weights.transforms()` of torchvision.
 

@@ -134,7 +134,7 @@ def _rounded(array: NDArray[np.floating[Any]], preprocess: Preprocess, pixels: P
     said = _said(low, high, preprocess, pixels)
     unit = array.astype(np.float64)
     if said == NORMALIZED:
-        _refuse_other_channels(array, preprocess)
+        _refuse_other_shape(array, preprocess)
         unit = unit * np.asarray(preprocess.std) + np.asarray(preprocess.mean)
     elif said == BYTES:
         unit = unit / 255
@@ -182,10 +182,17 @@ def _refuse_halves(low: float, high: float, preprocess: Preprocess) -> None:
         )
 
 
-def _refuse_other_channels(array: NDArray[Any], preprocess: Preprocess) -> None:
+def _refuse_other_shape(array: NDArray[Any], preprocess: Preprocess) -> None:
+    """Refuse normalized images of other channels or another size: who normalized them had cropped them, too."""
     if array.shape[3] != preprocess.channels:
         raise UsageError(
             f"normalized images have the {preprocess.channels} channel(s) of the network, not {array.shape[3]}."
+        )
+    if array.shape[1:3] != (preprocess.height, preprocess.width):
+        raise UsageError(
+            f"normalized images are prepared already; these have {array.shape[1]} x {array.shape[2]} pixels, and the "
+            f"network's preprocess gives {preprocess.height} x {preprocess.width}. Give images of that size, or the "
+            "preprocess= that they were made with."
         )
 
 

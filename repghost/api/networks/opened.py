@@ -15,6 +15,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from calib.importer.import_module import import_module
 from calib.importer.libraries.named import imagenet_labels
+from calib.importer.names import ONNX, is_named
+from calib.importer.onnx_file import is_quantized
 from calib.importer.open_network import FloatNetwork, NetworkSource, open_network
 from calib.qat.network import QatNetwork
 from repghost.api.shown.notes import warn_of
@@ -66,6 +68,7 @@ def open_float(
     elif isinstance(network, FloatNetwork):
         found = network if given is None else replace(network, preprocess=given)
     elif isinstance(network, str | os.PathLike):
+        _refuse_quantized(str(network))
         said = None if weights is None else str(weights)
         found = open_network(NetworkSource(str(network), said, width, size, given))
     else:
@@ -74,6 +77,19 @@ def open_float(
             f"'timm:mobilenetv3_large_100', not {type(network).__name__}."
         )
     return found if labels is None else replace(found, labels=given_labels(labels, found.classes, found.labels))
+
+
+def _refuse_quantized(network: str) -> None:
+    """Refuse a file whose weights lie on their int8 steps already, and would be rounded a second time.
+
+    Raises:
+        UsageError: with what takes it.
+    """
+    if network.endswith(ONNX) and not is_named(network) and Path(network).is_file() and is_quantized(Path(network)):
+        raise UsageError(
+            f"{network} is quantized already: compile, evaluate, predict and explain take it. Give the float network "
+            "that it was made of."
+        )
 
 
 def unwrapped(module: nn.Module) -> nn.Module:

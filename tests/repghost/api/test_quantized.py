@@ -142,6 +142,13 @@ def test_logits_are_of_prepared_images(images: np.ndarray) -> None:
         q.logits(images)
 
 
+def test_a_quantized_file_is_not_quantized_again(tmp_path: Path) -> None:
+    file = repghost.quantize(NET, IMAGES, algorithm="min_max").save(tmp_path / "net.qdq.onnx")
+    for call in (lambda: repghost.quantize(file, IMAGES), lambda: repghost.export(file, tmp_path / "again.onnx")):
+        with pytest.raises(UsageError, match=r"net\.qdq\.onnx is quantized already: compile, evaluate"):
+            call()
+
+
 def test_nothing_is_written_half(tmp_path: Path) -> None:
     q = repghost.quantize(NET, IMAGES)
     with pytest.raises(UsageError, match="has to end in"):

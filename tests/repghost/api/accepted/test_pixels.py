@@ -51,6 +51,7 @@ def test_one_image_becomes_a_batch() -> None:
         (BYTES / 128.0, "0..1", "allows 0 to 1"),
         (BYTES.astype(float) * 2, "0..255", "allows 0 to 255"),
         (NORMALIZED * 3, "normalized", "allows -2 to 2"),
+        (NORMALIZED[:, :, :8], None, "these have 8 x 16 pixels, and the network's preprocess gives 16 x 16"),
         (np.full((1, 4, 4, 3), np.nan), "0..1", "not finite"),
         (BYTES.astype(np.int32), None, "astype('uint8')"),
         (BYTES.transpose(0, 3, 1, 2), None, "images.transpose(0, 2, 3, 1)"),
