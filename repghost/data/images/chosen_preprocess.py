@@ -66,6 +66,12 @@ def with_values(preprocess: Preprocess, given: Mapping[str, Any]) -> Preprocess:
     """
     preprocess = _of_channels(preprocess, given.get("in_chans", preprocess.channels))
     changes = {key: given[key] for key in ("mean", "std", "interpolation") if key in given}
+    for key in ("mean", "std"):
+        if len(changes.get(key, preprocess.mean)) != preprocess.channels:
+            raise UsageError(
+                f"{option(key)} needs as many numbers as the network has channels, {preprocess.channels}, not "
+                f"{len(changes[key])}; give so many, or another {option('in_chans')}."
+            )
     size = given.get("img_size")
     if "input_size" in given:
         channels, height, width = given["input_size"]
