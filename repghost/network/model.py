@@ -75,6 +75,20 @@ class RepGhostNet(nn.Module):
         return self.blocks(self.act1(self.bn1(self.conv_stem(x))))
 
     @property
+    def num_features(self) -> int:
+        """Channels of the last feature map, as timm calls them."""
+        return self.conv_head.in_channels
+
+    @property
+    def head_hidden_size(self) -> int:
+        """Length of the vector that the classifier reads, as timm calls it."""
+        return self.classifier.in_features
+
+    def get_classifier(self) -> nn.Linear:
+        """Return the last layer."""
+        return self.classifier
+
+    @property
     def feature_info(self) -> list[dict[str, Any]]:
         """Channels, stride and module of the maps that `forward_intermediates` gives, as timm's networks have it."""
         return feature_info_of(network_shape(self.spec.width, self.spec.enable_se))
@@ -106,10 +120,10 @@ class RepGhostNet(nn.Module):
         maps = FeatureMaps(self, indices)(x)
         return maps if intermediates_only else (self.forward_features(x), maps)
 
-    def forward_head(self, x: Tensor) -> Tensor:
-        """Return the logits [N, num_classes] of a feature map."""
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return the logits [N, num_classes] of a feature map, or the vectors [N, head_hidden_size] before them."""
         x = self.act2(self.conv_head(self.global_pool(x))).flatten(1)
-        return self.classifier(dropout(x, self.dropout, self.training))
+        return x if pre_logits else self.classifier(dropout(x, self.dropout, self.training))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits [N, num_classes] of images [N, in_chans, H, W]."""

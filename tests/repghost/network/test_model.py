@@ -135,6 +135,16 @@ def test_a_gradient_reaches_every_parameter() -> None:
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+def test_the_head_is_used_as_timm_uses_it() -> None:
+    model = network().eval()
+    theirs = timm.create_model("repghostnet_050", num_classes=model.num_classes).eval()
+    assert (model.num_features, model.head_hidden_size) == (theirs.num_features, theirs.head_hidden_size)
+    with torch.no_grad():
+        features = model.forward_features(images(2))
+        vectors = model.forward_head(features, pre_logits=True)
+        assert torch.equal(model.get_classifier()(vectors), model.forward_head(features))
+
+
 def test_a_new_classifier_changes_nothing_else() -> None:
     model = network()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
