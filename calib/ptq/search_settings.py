@@ -1,4 +1,4 @@
-"""Searching settings: changes ("levers") are tried in order of their cost until one loses no more than is allowed.
+"""Searching settings: levers are tried in order of their cost until one loses no more than is allowed.
 
 Each trial compares the integer program with the float network on held-out labelled images, which calibrate nothing. No
 image that a report measures accuracy on is read here.
@@ -6,7 +6,7 @@ image that a report measures accuracy on is read here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from calib.ptq.apply import batches, check_channels, check_float_layers, choose_
 from calib.ptq.blocks import Block, find_blocks
 from calib.ptq.calibrate import collect_statistics
 from calib.ptq.equalize import equalize
+from calib.ptq.levers import LEVERS, Lever, in_16_bits, in_float, patterns_of
 from calib.settings.config import QuantConfig
 from calib.settings.policy import find_policy, float_parts
 from calib.settings.quantspec import QuantSpec
@@ -38,53 +39,6 @@ MOST_FLOAT = 4  # blocks that the last resort leaves in float, one more in each 
 WIDE_COUNTS = (1, 2, 4, 8, 16)  # of layers in 16-bit activations, more in each trial
 MOST_ADDED = 0.25  # of the network's instructions, that layers in 16-bit activations may add
 SENSITIVITY_IMAGES = 64
-
-
-@dataclass(frozen=True)
-class Lever:
-    """A change of the settings that may lose less accuracy.
-
-    Attributes:
-        name: as the table calls it.
-        cost: what it takes, in words.
-        change: from the user's settings to those of the trial.
-    """
-
-    name: str
-    cost: str
-    change: Callable[[QuantConfig], QuantConfig]
-
-
-def _int32(config: QuantConfig) -> QuantConfig:
-    return replace(config, defaults=replace(config.defaults, depthwise_accumulator="int32"), ranges_by_answers=True)
-
-
-LEVERS: tuple[Lever, ...] = (
-    Lever("the settings as given", "nothing", lambda config: config),
-    Lever("ranges by answers", "seconds", lambda config: replace(config, ranges_by_answers=True)),
-    Lever(
-        "and bias correction",
-        "seconds",
-        lambda config: replace(config, ranges_by_answers=True, bias_correction=True),
-    ),
-    Lever(
-        "and equalization, weight scales by least squares",
-        "seconds",
-        lambda config: replace(
-            config,
-            ranges_by_answers=True,
-            bias_correction=True,
-            equalize=True,
-            defaults=replace(config.defaults, weight_range="mse"),
-        ),
-    ),
-    Lever(
-        "ranges by answers and learned rounding",
-        "minutes",
-        lambda config: replace(config, ranges_by_answers=True, learned_rounding=True),
-    ),
-    Lever("ranges by answers and int32 depthwise accumulators", "seconds; slower depthwise kernels", _int32),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,13 +134,13 @@ def search_settings(
     Raises:
         AccuracyGateError: when no lever is enough; the message names the best.
     """
-    bench = _Bench(graph, images)
+    runner = _TrialRunner(graph, images)
     trials: list[Trial] = []
-    for lever in _levers(bench, config):
+    for lever in _levers(runner, config):
         wanted = lever.change(config)
         if any(wanted == trial.config for trial in trials):
             continue
-        trial, quantized, spec = bench.evaluate(lever, wanted)
+        trial, quantized, spec = runner.evaluate(lever, wanted)
         trials.append(trial)
         if on_trial is not None:
             on_trial(trial)
@@ -209,16 +163,16 @@ def _beyond(config: QuantConfig) -> str:
     return f"No layer was tried in float: an integer program has none, only files for TensorRT do ({way}). "
 
 
-def _levers(bench: _Bench, config: QuantConfig) -> Iterator[Lever]:
+def _levers(runner: _TrialRunner, config: QuantConfig) -> Iterator[Lever]:
     """Yield the levers in order of their cost; layers of 16 bits or float blocks come last, where a policy has them."""
     yield from LEVERS
     if find_policy(config.policy).int16_activations:
-        yield from bench.wide_levers(replace(config, ranges_by_answers=True))
+        yield from runner.wide_levers(replace(config, ranges_by_answers=True))
     if not find_policy(config.policy).integer_only:
-        yield from bench.float_levers(replace(config, ranges_by_answers=True))
+        yield from runner.float_levers(replace(config, ranges_by_answers=True))
 
 
-class _Bench:
+class _TrialRunner:
     """What all trials share: the float network's predictions, and the statistics of its tensors."""
 
     def __init__(self, graph: Graph, images: SearchImages) -> None:
@@ -269,7 +223,7 @@ class _Bench:
             if len(chosen) > count // 2:  # or the lever before has them all
                 added = added_shares(graph, self._preprocess.size, names)
                 what = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
-                yield Lever(f"{what} in 16 bits", f"seconds; about {added:+.1%} instructions", _in_16_bits(names))
+                yield Lever(f"{what} in 16 bits", f"seconds; about {added:+.1%} instructions", in_16_bits(names))
 
     def float_levers(self, config: QuantConfig) -> list[Lever]:
         """Return levers that leave the most sensitive blocks in float, one more in each."""
@@ -281,30 +235,11 @@ class _Bench:
         levers = []
         for count in range(1, len(worst) + 1):
             blocks = worst[:count]
-            price = sum(shares[layer.name] for block in blocks for layer in block.layers())
-            cost = f"float kernels for {price:.1%} of the multiply-adds"
-            patterns = [pattern for block in blocks for pattern in _patterns(self._graph, block)]
-            levers.append(Lever(f"{', '.join(block.name for block in blocks)} in float", cost, _in_float(patterns)))
+            share = sum(shares[layer.name] for block in blocks for layer in block.layers())
+            cost = f"float kernels for {share:.1%} of the multiply-adds"
+            patterns = [pattern for block in blocks for pattern in patterns_of(self._graph, block)]
+            levers.append(Lever(f"{', '.join(block.name for block in blocks)} in float", cost, in_float(patterns)))
         return levers
-
-
-def _patterns(graph: Graph, block: Block) -> tuple[str, ...]:
-    """Return the patterns of a config that match a block's operators alone: one where its name begins theirs."""
-    inside = {op.name for op in block.operators}
-    alike = {name for name in graph.names() if name.startswith(f"{block.name}.")}
-    return (f"{block.name}.*",) if alike == inside else tuple(op.name for op in block.operators)
-
-
-def _in_16_bits(names: Sequence[str]) -> Callable[[QuantConfig], QuantConfig]:
-    """Return the change of a lever that has layers read 16 bits."""
-    entries = tuple((name, (("activations", "int16"),)) for name in names)
-    return lambda config: replace(config, ranges_by_answers=True, layers=(*config.layers, *entries))
-
-
-def _in_float(patterns: Sequence[str]) -> Callable[[QuantConfig], QuantConfig]:
-    """Return the change of a lever that leaves layers in float."""
-    entries = tuple((pattern, None) for pattern in patterns)
-    return lambda config: replace(config, ranges_by_answers=True, layers=(*config.layers, *entries))
 
 
 def block_sensitivity(graph: Graph, spec: QuantSpec, few: list[NDArray[np.float32]]) -> Mapping[Block, float]:

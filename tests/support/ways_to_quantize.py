@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from calib.observers import OBSERVERS
 from calib.ptq import apply, choose_observers
 from calib.ptq.adaround import RoundingSettings, learn_rounding
-from calib.ptq.search_settings import LEVERS, SearchImages, Trial, search_settings
+from calib.ptq.levers import LEVERS
+from calib.ptq.search_settings import SearchImages, Trial, search_settings
 from calib.quantize import Source, quantize_network
 from calib.settings.config import LayerSettings, QuantConfig, default_config
 from calib.settings.policy import POLICIES

@@ -15,7 +15,8 @@ from PIL import Image
 
 from calib.ptq import search_settings as search
 from calib.ptq.calibrate import calibrate
-from calib.ptq.search_settings import LEVERS, Lever, SearchImages, Trial, block_sensitivity, search_settings
+from calib.ptq.levers import LEVERS, Lever
+from calib.ptq.search_settings import SearchImages, Trial, block_sensitivity, search_settings
 from calib.qdq import writer as qdq
 from calib.settings.config import QuantConfig, config_from_dict, config_from_json
 from calib.simulate.exact import ExactNetwork
@@ -44,7 +45,7 @@ SHORT = (
 @pytest.fixture(autouse=True)
 def no_layers_of_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the last levers of CPUs, which `test_search_wide` tries on a smaller network."""
-    monkeypatch.setattr("calib.ptq.search_settings._Bench.wide_levers", lambda *arguments: ())
+    monkeypatch.setattr("calib.ptq.search_settings._TrialRunner.wide_levers", lambda *arguments: ())
 
 
 def random_bytes(count: int, seed: int = 0) -> NDArray[np.uint8]:
