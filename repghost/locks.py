@@ -26,7 +26,7 @@ def locked(path: Path, say: Callable[[str], None] = _tell) -> Iterator[None]:
     Args:
         path: what is made; the lock is a hidden file beside it, which is deleted at the end. It lies inside a folder
             that has no writable place beside it, as where a container mounts one.
-        say: is told whom this process waits for.
+        say: called with a line naming what this process waits for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = Path(os.path.abspath(path))  # noqa: PTH100 - "." has no name, and links stay

@@ -25,7 +25,7 @@ def run_side_by_side(commands: Mapping[Path, Sequence[str]], at_once: int, say: 
     Args:
         commands: log -> the words of a program, whose output goes there, behind what it holds.
         at_once: how many run at the same time.
-        say: is told what begins and what ended.
+        say: called with a line when a training begins or ends.
 
     Raises:
         RepGhostError: when a program failed.

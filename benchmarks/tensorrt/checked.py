@@ -145,7 +145,7 @@ def run_check(
         python: the interpreter that has TensorRT for RTX; this one by default.
         accuracies: from `read_accuracies`.
         store: keeps what was built.
-        say: is told each width.
+        say: called with a line for each width.
     """
     builds: list[dict[str, Any]] = []
     for width in widths:

@@ -129,7 +129,7 @@ def count_bundle(request: CountRequest, say: Callable[[str], None] = print) -> d
 
     Args:
         request: what is counted.
-        say: is told what takes time.
+        say: called with a line before each step that takes time.
 
     Raises:
         UsageError: when bundles of its target are not counted, or not on this core.

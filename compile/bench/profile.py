@@ -56,7 +56,7 @@ def profile_bundle(
         runs: measured inferences.
         weights: the QDQ file of an int8 bundle, or the float checkpoint of another, where it is not in that folder.
         keep: where to leave the profiling bundle, for a device.
-        say: is told what takes time.
+        say: called with a line before each step that takes time.
 
     Raises:
         ToolMissingError: when this machine is not the bundle's.

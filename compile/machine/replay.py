@@ -33,7 +33,7 @@ def verify_bundle(
         variants: the instruction sets to run; all of the bundle's by default.
         vectors: another vectors file to replay.
         emulator: used on another machine than the target's; looked for by default.
-        say: is told each result.
+        say: called with a line for each result.
 
     Raises:
         UsageError: for a bundle whose engine is built on the board (`compile.tensorrt.verify` checks those).

@@ -94,7 +94,7 @@ def pack(
         labels: class names in the order of the logits.
         vectors: images and expected logits.
         sections: from `manifest_sections`.
-        progress: is told.
+        progress: gets a line for each stage.
     """
     with progress.stage("pack"):
         form = build.target.form

@@ -59,7 +59,7 @@ def quantize(
         subject: network, labels, Preprocess and calibration images.
         config: how to quantize.
         cache: where the file is kept.
-        on_batch: told how many calibration images each batch had.
+        on_batch: called with the number of calibration images of each batch.
     """
     from calib.qdq.writer import serialize
     from calib.quantize import Source, quantize_network

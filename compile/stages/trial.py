@@ -22,7 +22,7 @@ def quantized_on_noise(network: str, preprocess_file: Path | None, say: Callable
     Args:
         network: a float ONNX file, or "timm:NAME" or "torchvision:NAME", which gets random weights.
         preprocess_file: JSON that says how images are prepared, for a file that does not.
-        say: is told what to know of the network.
+        say: called with notes on the network.
 
     Raises:
         UsageError: when the network cannot be read, or holds what a graph does not have.

@@ -50,7 +50,7 @@ def hold_folder(request: Request, subject: Subject, say: Callable[[str], None]) 
     Args:
         request: what the user asked for.
         subject: the network and the images of the request.
-        say: is told whom this run waits for.
+        say: called with a line naming what this run waits for.
 
     Raises:
         UsageError: when the folder holds a run of weights or images that lay elsewhere.

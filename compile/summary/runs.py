@@ -58,7 +58,7 @@ def run_all(requests: Iterable[Request], say: Callable[[str], None]) -> list[str
 
     Args:
         requests: from `plan_runs`.
-        say: is told each line.
+        say: called with each line.
     """
     from compile.pipeline import run
 

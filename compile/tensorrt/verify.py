@@ -32,7 +32,7 @@ def verify_engine_bundle(
     Args:
         bundle: from `check_bundle`.
         kinds: "int8", "fp16", or both by default.
-        say: is told each result.
+        say: called with a line for each result.
 
     Raises:
         UsageError: for an unknown kind.

@@ -97,7 +97,7 @@ def accuracy(
         arm64: compare the arm64 build under emulation.
         cells: the folder where measurements are kept.
         output: the folder of accuracy.json and accuracy.md.
-        say: is told each measurement.
+        say: called with a line for each measurement.
 
     Raises:
         UsageError: when a network cannot be measured, a pattern fits no row, or there is no document to add to.

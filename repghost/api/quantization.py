@@ -82,7 +82,7 @@ def quantize(
         width: of a RepGhostNet in a file; another one is refused. Chooses the published weights of "timm".
         pixels: the range of float images, see `repghost.evaluate`.
         class_order: of a network that does not name its classes.
-        on_trial: is told each trial of a search.
+        on_trial: called with each trial of a search.
         progress: see `repghost.evaluate`.
 
     Raises:

@@ -161,7 +161,7 @@ def build_widths(output: Path, target: str, widths: str, subject: SubjectRequest
         target: as `repghost.compile` takes it.
         widths: "all", or widths separated by commas.
         subject: weights and images of all of them.
-        say: is told each line.
+        say: called with each line.
     """
     precisions = parse_precisions(default_precisions())
     base = Request(target=target, precisions=precisions, output=output, **vars(subject))

@@ -97,7 +97,7 @@ def measure(
         preprocess: of the images.
         about: what the result says of the network.
         prices: microseconds that each layer takes longer in float, see `sensitivity_page.float_prices`.
-        progress: is told of each image.
+        progress: called for each image.
     """
     few = images[: max(1, MEASURED_PIXELS // preprocess.pixels)]
     work = shares_of_work(quantized.graph, preprocess.size)

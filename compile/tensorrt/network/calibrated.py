@@ -42,7 +42,7 @@ def calibrate_network(
         subject: its calibration images and Preprocess.
         config: with the policy "tensorrt".
         cache: where the result is kept.
-        on_batch: told how many images each batch had.
+        on_batch: called with the number of images of each batch.
 
     Raises:
         UsageError: when TensorRT does not have an operator of the network.

@@ -86,7 +86,7 @@ def bench(
         ssh_config: see `repghost.deploy`, as the next two.
         port: of the board's ssh server.
         connect_limit: seconds to wait for a board.
-        say: is told each step.
+        say: called with a line for each step.
 
     Raises:
         UsageError: when bundles cannot be compared, or an argument belongs to another way to measure.

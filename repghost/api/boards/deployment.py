@@ -42,7 +42,7 @@ def verify(
         fetch: fetch an emulator where there is none (Debian, Ubuntu; no root).
         public_key: demand a signature by this key (PEM).
         signature: of the bundle; None: BUNDLE.sig.
-        say: is told each result.
+        say: called with a line for each result.
 
     Raises:
         UsageError: when there is no bundle, or no such instruction set.
@@ -98,7 +98,7 @@ def deploy(
         ssh_config: an ssh configuration; None: yours.
         port: of the board's ssh server.
         connect_limit: seconds to wait for it.
-        say: is told each stage.
+        say: called with a line for each stage.
 
     Raises:
         UsageError: when it does not fit the board.

@@ -121,10 +121,10 @@ def train_detector(
         freeze: "none", "stem", "stride 4" to "stride 32"; None: the stem, or none without weights or with ssdlite.
         train_norm: batch norms follow the batches; None: where the backbone begins at random, and with ssdlite.
         seed: None: 0.
-        on_begin: is told the number of epochs.
-        on_step: is told epoch, step, steps of the epoch, loss and rate.
-        on_epoch: is told each epoch, once its state is written.
-        say: is told what to know of images and settings before the first step; None: they are warnings.
+        on_begin: called with the number of epochs.
+        on_step: called with epoch, step, steps of the epoch, loss and rate.
+        on_epoch: called with each epoch, once its state is written.
+        say: called with notes on images and settings before the first step; None: they are warnings.
 
     Raises:
         UsageError: for values out of range, images that do not fit, or the state of another run.

@@ -106,14 +106,14 @@ def train(
         class_order: of the network's classes: "natural", "characters" (None), or a file of names.
         class_map: a file with the class of each picture, for a split without class folders.
         val_share: of each class that is held out of a folder of classes without splits; None: a fifth.
-        on_begin: is told the number of epochs and the images of one.
-        on_step: is told each step.
-        on_epoch: is told each epoch, once its state is written.
-        on_trained: is told the network once its checkpoint is written, before training under quantization.
-        on_qat_step: is told each step under quantization; it and what follows as of `repghost.train_quantized`.
-        on_candidate: is told the score of each network that could be chosen.
-        on_refused: is told of a network that integers could not hold, and why.
-        say: is told what to know of images, weights and settings before the first step; None: they are warnings.
+        on_begin: called with the number of epochs and the images of one.
+        on_step: called with each step.
+        on_epoch: called with each epoch, once its state is written.
+        on_trained: called with the network once its checkpoint is written, before training under quantization.
+        on_qat_step: called with each step under quantization; it and what follows as of `repghost.train_quantized`.
+        on_candidate: called with the score of each network that could be chosen.
+        on_refused: called with the name of a candidate that integers could not hold, and why.
+        say: called with notes on images, weights and settings before the first step; None: they are warnings.
         progress: see `repghost.evaluate`.
         values: of the recipe, by name: `epochs`, `batch`, `learning_rate`, ...; `repghost.RecipeValues` lists them.
 

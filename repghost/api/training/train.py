@@ -121,10 +121,10 @@ def train_quantized(
         dist_timeout: seconds to wait for other processes.
         class_order: of a network that does not name its classes.
         split: of a detector's images, a folder in COCO's format.
-        on_step: is told each step.
-        on_candidate: is told the score of each network that could be chosen.
-        on_refused: is told of a network after an epoch that integers could not hold, and why.
-        say: is told what to know of the run before its first step; None: it is a warning.
+        on_step: called with each step.
+        on_candidate: called with the score of each network that could be chosen.
+        on_refused: called with the name of a candidate that integers could not hold, and why.
+        say: called with notes on the run before its first step; None: it is a warning.
         progress: see `repghost.evaluate`.
 
     Raises:
@@ -274,7 +274,7 @@ def _hooks(
     """Return the hooks of a run.
 
     Args:
-        done: is told how many images were trained on.
+        done: called with the number of images that were trained on.
         images: of a whole step, all processes together.
         on_step: see `train_quantized`, as the others.
         on_candidate: of the caller.
