@@ -95,8 +95,8 @@ class Recipe:
         check_choices(self, {"keep": ("last", "best"), "eval_metric": ("top1", "top5", "loss")})
         if self.warmup_epochs >= self.epochs:
             raise UsageError(
-                f"{owner}: {self.warmup_epochs} warm-up epochs leave nothing of {self.epochs} epochs; "
-                f"give more {option('epochs')}."
+                f"{owner}: a warm-up of {self.warmup_epochs:g} leaves nothing of {self.epochs} epochs; give more "
+                f"{option('epochs')}, or {option('warmup_epochs', 0)}."
             )
         size = require_square(self.preprocess, f"{owner}: training")
         if max(self.crop_padding, self.cutout) >= size:

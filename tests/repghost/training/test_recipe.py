@@ -36,7 +36,7 @@ def test_changes_leave_the_rest_alone() -> None:
     [
         ({"width": "huge"}, "width"),
         ({"epochs": 0}, "epochs must be from 1"),
-        ({"epochs": 1}, "warm-up"),
+        ({"epochs": 1}, "give more epochs=, or warmup_epochs=0"),
         ({"epochs": 2.5}, "whole number"),
         ({"batch": 1}, "batch must be from 2"),
         ({"learning_rate": 0}, "learning_rate"),
