@@ -22,7 +22,7 @@ from repghost.distributed.ranks import Ranks
 from repghost.evaluation.accuracy import Accuracy, predict, wilson
 from repghost.evaluation.classes import match_classes
 from repghost.network.model import RepGhostNet
-from repghost.training.recipe import RECIPES, Recipe
+from repghost.training.recipe import Recipe
 from repghost.training.train import TrainResult
 
 
@@ -78,19 +78,8 @@ def evaluate(model: RepGhostNet, recipe: Recipe, dataset: ImageSet, ranks: Ranks
     return wilson(right, count)
 
 
-def train_command(recipe: Recipe) -> str:
-    """Return the command that trains by this recipe, with DIR for the folder of the images."""
-    options = [f"--recipe {recipe.name}", f"--seed {recipe.seed}", f"--epochs {recipe.epochs}"]
-    base = RECIPES.get(recipe.name)
-    for name in ("width", "batch", "learning_rate", "held_out"):
-        value = getattr(recipe, name)
-        if base is not None and value != getattr(base, name):
-            options.append(f"--{name.replace('_', '-')} {value}")
-    return "repghost train --data DIR " + " ".join(options)
-
-
 def write_trained(
-    path: Path, recipe: Recipe, result: TrainResult, classes: tuple[str, ...], tested: Accuracy | None
+    path: Path, recipe: Recipe, result: TrainResult, classes: tuple[str, ...], tested: Accuracy | None, command: str
 ) -> str:
     """Write the checkpoint of a finished run and return its sha256.
 
@@ -100,10 +89,11 @@ def write_trained(
         result: what `train` returned.
         classes: labels of the logits.
         tested: top-1 on the test split; None is recorded as not measured.
+        command: that trains so again.
     """
     last = result.kept
     metadata: dict[str, Any] = {
-        "command": train_command(recipe),
+        "command": command,
         "recipe": recipe.to_dict(),
         "seed": recipe.seed,
         "epochs": last.epoch,

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from repghost import bundled
+from repghost.api.training.train_command import train_command
 from repghost.checkpoints.checkpoint import build_model, read_checkpoint
 from repghost.data import open_dataset, prepare
 from repghost.data.images.preprocess import Preprocess
 from repghost.evaluation.accuracy import accuracy, predict
 from repghost.training.recipe import Recipe, get_recipe
-from repghost.training.result import train_command
 from repghost.training.train import held_out_indices
 from tests.support import ROOT
 

@@ -13,6 +13,7 @@ from repghost.api.shown.progress import Progress, follow
 from repghost.api.training.interrupts import interruptible
 from repghost.api.training.recipes import RecipeValues, recipe_with, values_of
 from repghost.api.training.teachers import open_teacher
+from repghost.api.training.train_command import train_command
 from repghost.api.training.trained import Trained
 from repghost.channels import RGB
 from repghost.data import ImageSet, notes_on, open_dataset
@@ -168,7 +169,8 @@ def run(
     ranks.share(model)
     found = None if test is None else evaluate(model, recipe, test, ranks)
     if ranks.first:
-        write_trained(folder / MODEL_FILE, recipe, result, names, found)
+        again = train_command(recipe, wanted.pretrained is not None)
+        write_trained(folder / MODEL_FILE, recipe, result, names, found, again)
     with_facts(model, recipe.preprocess, names)
     ranks.wait()
     return Trained(model, folder / MODEL_FILE, recipe, result.history, result.kept, found, untested, result.broken,

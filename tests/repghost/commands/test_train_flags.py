@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from repghost.api.training.recipes import RecipeValues, recipe_with
+from repghost.api.training.train_command import train_command
 from repghost.cli import cli
 from repghost.commands.options.spelled import as_option
 from repghost.commands.options.train_flags import FLAGS, PREPROCESS_FLAGS, REFUSALS, opposite
@@ -348,3 +349,20 @@ def test_a_switch_is_taken_back_by_its_opposite(switch: str, taken_back: str) ->
     assert opposite(switch) == taken_back
     text = CliRunner().invoke(cli, ["train", "--help"]).output
     assert f"{switch} / {taken_back}" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("demo", {}),
+        ("demo", {"width": "0.8", "held_out": 100}),
+        ("demo", {"in_chans": 2, "img_size": 32, "warmup_epochs": 0.0, "ema": False}),
+        ("cifar", {"in_chans": 4, "mean": (0.5, 0.4, 0.3, 0.2), "std": (0.5,) * 4, "bn_momentum": 0.2}),
+        ("imagenet", {"opt": "rmsprop", "opt_eps": 0.01, "scale": (0.5, 1.0), "crop_pct": 0.9, "teacher": "a b.onnx"}),
+    ],
+)
+def test_a_checkpoint_names_the_command_that_trains_so_again(name: str, values: dict[str, Any]) -> None:
+    recipe = recipe_with(name, values)  # type: ignore[arg-type]
+    again = train_command(recipe)
+    assert recipe_of(again.removeprefix("repghost train --data DIR "), name) == recipe
+    assert train_command(recipe, pretrained=True).endswith(" --pretrained CKPT")

@@ -25,7 +25,7 @@ from repghost.training.build import start
 from repghost.training.epoch_accuracy import Evaluation
 from repghost.training.options import Options
 from repghost.training.recipe import Recipe
-from repghost.training.result import evaluate, open_tested, train_command, write_trained
+from repghost.training.result import evaluate, open_tested, write_trained
 from repghost.training.state.resuming import starting_state
 from repghost.training.state.state import (
     CLASSIFIER,
@@ -314,7 +314,7 @@ def test_the_checkpoint_says_how_it_was_made(finished: tuple[TrainResult, Path],
     result, _ = finished
     path = tmp_path / "model.safetensors"
     tested = accuracy(np.asarray([0, 1, 1]), np.asarray([0, 1, 2]))
-    write_trained(path, RECIPE, result, made_set().classes, tested)
+    write_trained(path, RECIPE, result, made_set().classes, tested, "repghost train")
     checkpoint = read_checkpoint(path)
     assert checkpoint.labels == ("red", "green", "blue")
     assert checkpoint.preprocess is not None
@@ -323,14 +323,6 @@ def test_the_checkpoint_says_how_it_was_made(finished: tuple[TrainResult, Path],
     assert checkpoint.metadata["test"]["pictures"] == 3
     assert checkpoint.metadata["seed"] == 3
     assert differing(result.model.state_dict(), load_model(path).state_dict()) == []
-
-
-def test_the_command_names_what_differs_from_the_table() -> None:
-    from repghost.training.recipe import get_recipe
-
-    demo = get_recipe("demo")
-    assert train_command(demo) == f"repghost train --data DIR --recipe demo --seed 0 --epochs {demo.epochs}"
-    assert train_command(demo.changed(width=0.8, held_out=100)).endswith("--width 0.8 --held-out 100")
 
 
 def test_evaluating_needs_a_test_split(finished: tuple[TrainResult, Path], tmp_path: Path) -> None:
