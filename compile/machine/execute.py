@@ -120,9 +120,14 @@ def run_program(
     return _last_object(_output_of(command, name, machine, limit, folder), name)
 
 
-def _lost_its_mode(program: str) -> bool:
-    """Return whether a file is there and may not be executed, as after a copy by a zip or a Windows machine."""
-    return Path(program).is_file() and not os.access(program, os.X_OK)
+def _advice_to_start(program: str) -> str:
+    """Return what to do about a file that is there and may not be executed."""
+    if not Path(program).is_file() or os.access(program, os.X_OK):
+        return ""
+    if os.statvfs(program).f_flag & getattr(os, "ST_NOEXEC", 0):  # access asks the file system too
+        return " Its file system is mounted with noexec: copy the bundle to another one."
+    # as after a copy by a zip or a Windows machine
+    return f" Make it executable: chmod +x {shlex.quote(program)}."
 
 
 def _output_of(command: list[str], name: str, machine: str, limit: float, folder: Path | None) -> str:
@@ -131,8 +136,7 @@ def _output_of(command: list[str], name: str, machine: str, limit: float, folder
         advice = "Try again when the machine has less to do."
         done = run_limited(command, limit, name=f"{name} on {machine}", advice=advice, folder=folder)
     except OSError as error:
-        hint = f" Make it executable: chmod +x {shlex.quote(command[0])}." if _lost_its_mode(command[0]) else ""
-        raise ToolMissingError(f"cannot start {command[0]}: {error.strerror}.{hint}") from error
+        raise ToolMissingError(f"cannot start {command[0]}: {error.strerror}.{_advice_to_start(command[0])}") from error
     message = done.stderr.strip() or f"{name} ended with code {done.returncode} on {machine}"
     if done.returncode == INTEGRITY:
         raise IntegrityError(message)

@@ -1,6 +1,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "inference/loader.h"
 
@@ -14,10 +15,23 @@ static int read_machine(const char *path, unsigned char machine[3]) {
   return whole;
 }
 
-/* The system says of a library for another processor that there is no such file. */
+/* Whether code on the file system of a file may not be run. */
+static int forbidden(const char *path) {
+#ifdef ST_NOEXEC
+  struct statvfs status;
+  return !statvfs(path, &status) && status.f_flag & ST_NOEXEC;
+#else
+  (void)path;
+  return 0;
+#endif
+}
+
+/* The system says of a library for another processor that there is no such file, and of one that may not be run that a
+ * segment cannot be mapped. */
 static const char *reason(const char *path) {
   const char *said = dlerror();
   unsigned char own[3], other[3];
+  if (forbidden(path)) return "its file system is mounted with noexec; copy the bundle to another one";
   int known = read_machine("/proc/self/exe", own) && read_machine(path, other);
   return known && memcmp(own, other, sizeof own) ? "it is no library for this machine" : said;
 }

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -229,10 +231,16 @@ def test_the_folder_of_a_run_is_no_bundle_but_holds_some(host_bundle: Path, tmp_
         check_bundle(tmp_path / "empty")
 
 
-def test_a_runner_that_lost_its_mode_is_named(host_bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("noexec", [False, True])
+def test_a_runner_that_may_not_be_started_is_named(
+    host_bundle: Path, tmp_path: Path, noexec: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bundle = copied(host_bundle, tmp_path)
     (bundle / "repghost-run").chmod(0o644)
-    with pytest.raises(ToolMissingError, match=f"Make it executable: chmod [+]x {bundle}/repghost-run"):
+    if noexec:
+        monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_NOEXEC))
+    words = "mounted with noexec: copy" if noexec else f"Make it executable: chmod [+]x {bundle}/repghost-run"
+    with pytest.raises(ToolMissingError, match=words):
         measure_latency(bundle, runs=1, warmup=0)
 
 
