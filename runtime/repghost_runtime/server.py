@@ -251,7 +251,9 @@ def _try_send(connection: socket.socket, answer: dict[str, Any]) -> None:
 def _listen(address: str) -> tuple[socket.socket, str, Path | None]:
     """Return a listening socket, where it is as others write it, and the file of a Unix socket."""
     host, colon, port = address.rpartition(":")
-    if colon and port.isdigit() and "/" not in address:
+    if "/" not in address and (colon or address.isdecimal() or address in LOOPBACK):
+        if not (colon and port.isascii() and port.isdecimal()):
+            raise UsageError(f"{address!r} has no port; write e.g. 127.0.0.1:9000, or ./{address} for a Unix socket.")
         return _listen_on_loopback(host.strip("[]"), int(port))
     path = Path(address)
     _remove_stale(path)

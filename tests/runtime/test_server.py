@@ -218,7 +218,8 @@ def test_the_loopback(model: Model) -> None:
         ("0.0.0.0:9000", "is not the loopback"), (":9000", "is not the loopback"), ("[::]:9000", "is not the loopback"),
         ("192.168.1.5:80", "is not the loopback"), ("example.org:80", "is not the loopback"),
         ("127.0.0.1:65536", "is no port"), ("/nonexistent/folder/socket", "cannot listen on"),
-        ("x" * 200, "cannot listen on"),
+        ("x" * 200, "cannot listen on"), ("9000", "has no port"), ("127.0.0.1", "has no port"),
+        ("127.0.0.1:http", "has no port"), ("127.0.0.1:\N{SUPERSCRIPT TWO}", "has no port"),
     ],
 )  # fmt: skip
 def test_no_public_address(model: Model, address: str, message: str) -> None:
