@@ -75,9 +75,11 @@ function fromDrawing(image, channels) {
   }
 }
 
+const canDraw = () => typeof OffscreenCanvas === 'function' || typeof document === 'object'; // Node cannot
+
 function drawnSize(image) {
-  if (typeof image !== 'object' || image === null)
-    throw new RepghostError('image', `${image === null ? 'null' : typeof image} is no picture: give a File, an image, a canvas, a video, or {data, width, height}.`);
+  if (typeof image !== 'object' || image === null || Array.isArray(image.data) || !canDraw())
+    throw new RepghostError('image', `${image === null ? 'null' : typeof image} is no picture that can be used here: give a File, an image, a canvas, a video, or {data, width, height} with data of bytes.`);
   const width = image.naturalWidth ?? image.videoWidth ?? image.displayWidth ?? image.width;
   const height = image.naturalHeight ?? image.videoHeight ?? image.displayHeight ?? image.height;
   return [width, height];

@@ -1,4 +1,5 @@
 // Verifies or measures a bundle for the web under Node, with the options and answers of repghost-run on a board.
+import { readFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { load, RepghostError } from './repghost.js';
 
@@ -35,6 +36,14 @@ function readOptions() {
   }
 }
 
+async function readPicture(path) {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new RepghostError('image', `cannot read ${path}: ${error.message}.`, error);
+  }
+}
+
 async function answer(options) {
   const asked = { threads: Number(options.threads), variant: options.variant };
   const model = await load(options.bundle ?? new URL('./', import.meta.url), asked);
@@ -45,11 +54,11 @@ async function answer(options) {
   }
   if (options.bench)
     return { command: 'bench', ...await model.bench({ runs: Number(options.runs), warmup: Number(options.warmup) }) };
-  const { readFile } = await import('node:fs/promises');
   if (options.detect !== undefined)
-    return { command: 'detect', picture: options.detect, variant, boxes: await model.detect(await readFile(options.detect)) };
-  const classes = await model.top(await readFile(options.classify), Number(options.top));
-  return { command: 'classify', picture: options.classify, variant, classes };
+    return { command: 'detect', picture: options.detect, variant, boxes: await model.detect(await readPicture(options.detect)) };
+  const best = await model.top(await readPicture(options.classify), Number(options.top));
+  const top = best.map(({ index, label, logit, probability }) => ({ class: index, label, logit, probability }));
+  return { command: 'classify', picture: options.classify, variant, top };
 }
 
 try {

@@ -167,7 +167,7 @@ class Model {
   logits(rgb) {
     this.#check();
     if (!(rgb instanceof Uint8Array || rgb instanceof Uint8ClampedArray) || rgb.length !== this.#inputBytes())
-      throw new RepghostError('image', `logits takes ${this.#inputBytes()} bytes, [height][width][channels], not ${rgb?.length ?? rgb}.`);
+      throw new RepghostError('image', `logits takes a Uint8Array of ${this.#inputBytes()} bytes, [height][width][channels], not ${rgb?.length ?? rgb}${ArrayBuffer.isView(rgb) ? ` numbers in a ${rgb.constructor.name}` : ''}.`);
     this.#bytes(this.#rgb, rgb.length).set(rgb);
     this.#infer();
     return new Float32Array(this.#memory.buffer, this.#logits, this.classes).slice();

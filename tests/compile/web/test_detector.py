@@ -111,6 +111,22 @@ def test_the_runner_detects(detector: Path, tmp_path: Path) -> None:
     assert classified.returncode == 4 and "several results" in classified.stderr
 
 
+def test_the_runner_answers_as_that_on_boards(web_bundle: Any, tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no Node.js: apt install nodejs")
+    photo = tmp_path / "photo.png"
+    Image.new("RGB", (6, 4), (99, 99, 99)).save(photo)
+    command = [node, str(web_bundle.path / "repghost-run.mjs"), "--top", "2", "--classify"]
+    done = subprocess.run([*command, str(photo)], capture_output=True, text=True, timeout=60, check=True)
+    best = json.loads(done.stdout)["top"]
+    assert [[*it] for it in best] == [["class", "label", "logit", "probability"]] * 2
+    missing = subprocess.run(
+        [*command, str(tmp_path / "no.png")], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert missing.returncode == 2 and f"cannot read {tmp_path}/no.png: ENOENT" in missing.stderr
+
+
 @pytest.mark.parametrize(
     "change",
     [

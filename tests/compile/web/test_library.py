@@ -356,6 +356,7 @@ IMAGES = {
     "too few bytes": ("{ data: new Uint8Array(5), width: 2, height: 1 }", "5 bytes"),
     "no sides": ("{ data: new Uint8Array(0), width: 0, height: 0 }", "0 x 0"),
     "floats": ("{ data: new Float32Array(3), width: 1, height: 1 }", "Uint8Array"),
+    "an array": ("{ data: [1, 2, 3], width: 1, height: 1 }", "no picture that can be used here"),
     "too thin": ("{ data: new Uint8Array(6000000), width: 2000000, height: 1 }", "too long and thin"),
     "a cut JPEG": (f"new Uint8Array({list(FILES['jpeg'][:300])})", "no picture"),
 }
