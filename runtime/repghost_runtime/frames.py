@@ -52,6 +52,16 @@ def to_picture(image: Any, order: str, channels: int = 3) -> tuple[Picture, list
     return picture, [luma, chroma]
 
 
+def is_one_image(images: Any, order: str) -> bool:
+    """Return whether what should be several images is one: an array of colours, or the two planes of a frame."""
+    if isinstance(images, np.ndarray):
+        return images.ndim == 3 and images.shape[2] in (1, 3)
+    planes = order not in ("rgb", "bgr") and isinstance(images, tuple) and len(images) == 2
+    if not planes or not all(isinstance(it, np.ndarray) and it.ndim >= 2 for it in images):
+        return False
+    return images[1].shape[0] == -(-images[0].shape[0] // 2)
+
+
 def bytes_of_pixel(channels: int) -> int:
     """Return how many bytes a pixel of an image for a network of so many channels has."""
     return channels if channels in BANDS else 3

@@ -14,7 +14,7 @@ import numpy as np
 from repghost_runtime.bundle import Pathlike, read_bundle
 from repghost_runtime.errors import IntegrityError, UsageError
 from repghost_runtime.find_boxes import Boxes, find_boxes
-from repghost_runtime.frames import to_picture
+from repghost_runtime.frames import is_one_image, to_picture
 from repghost_runtime.library import NOT_PREPARED, Library
 
 if TYPE_CHECKING:
@@ -143,10 +143,10 @@ class Model:
             order: of all of them.
 
         Raises:
-            UsageError: when it is one image, whose rows would count as images, or an image is something else.
+            UsageError: when it is one image, whose rows or planes would count as images, or an image is something else.
         """
-        if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[2] in (1, 3):
-            raise UsageError(f"batch takes several images, not one of shape {images.shape}; give [image].")
+        if is_one_image(images, order):
+            raise UsageError("batch takes several images, and what was given is one; give [image].")
         return self._spread(lambda image: self(image, order), images)
 
     def prepare(self, image: Any, order: str = "rgb") -> NDArray[np.uint8]:

@@ -73,10 +73,18 @@ def test_a_batch_is_the_same_on_any_number_of_threads(model: Model, host_bundle:
 
 @pytest.mark.parametrize("image", [noise(8, 8), noise(8, 8)[:, :, :1]])
 def test_one_image_is_no_batch_of_its_rows(model: Model, image: NDArray[np.uint8]) -> None:
-    with pytest.raises(UsageError, match=r"several images, not one of shape \(8, 8, .\); give \[image\]"):
+    with pytest.raises(UsageError, match=r"several images, and what was given is one; give \[image\]"):
         model.batch(image)
     assert len(model.batch([image])) == len(model.batch(image[None])) == 1
     assert len(model.batch(np.zeros((3, 8, 9), np.uint8))) == 3  # grey ones
+
+
+def test_one_frame_is_no_batch_of_its_planes(model: Model) -> None:
+    planes = nv12(8, 6)  # the heights of both would do for frames in one array
+    with pytest.raises(UsageError, match="what was given is one"):
+        model.batch(planes, "nv12")
+    assert len(model.batch([planes], "nv12")) == 1
+    assert len(model.batch((np.concatenate(planes),) * 2, "nv12")) == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
