@@ -1,4 +1,4 @@
-"""How well modelled cycles tell published milliseconds: fitted on half of the networks, judged on the other half."""
+"""How well modelled cycles predict published milliseconds: fitted on half of the networks, evaluated on the others."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Judged:
+class FitErrors:
     """A run, its fit and the errors, estimate / published - 1, by network.
 
     Attributes:
@@ -80,13 +80,13 @@ def fitted_families(networks: Iterable[str]) -> frozenset[str]:
     return frozenset(sorted({family(name) for name in networks})[::2])
 
 
-def judge_runs(runs: Sequence[Run]) -> list[Judged]:
+def evaluate_runs(runs: Sequence[Run]) -> list[FitErrors]:
     """Return each run with its fit: a cycle costs the same on all boards of a processor, memory is each run's own."""
-    judged = []
+    evaluated = []
     for processor in dict.fromkeys(run.board.processor for run in runs):
         own = [run for run in runs if run.board.processor == processor]
-        judged += [judge_run(run, fit) for run, fit in zip(own, fit_processor(own), strict=True)]
-    return judged
+        evaluated += [evaluate_fit(run, fit) for run, fit in zip(own, fit_processor(own), strict=True)]
+    return evaluated
 
 
 def fit_processor(runs: Sequence[Run]) -> list[Fit]:
@@ -134,7 +134,7 @@ def least_squares(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def judge_run(run: Run, fit: Fit) -> Judged:
+def evaluate_fit(run: Run, fit: Fit) -> FitErrors:
     """Return a run with the errors of a fit."""
     errors = {
         row.network: estimated_ms(run.board, fit, row.cycles, row.misses) / row.published_ms - 1 for row in run.rows
@@ -149,4 +149,4 @@ def judge_run(run: Run, fit: Fit) -> Judged:
             estimated = [published[name] * (1 + errors[name]) for name in (network, int8)]
             if (published[int8] < ms) != (estimated[1] < estimated[0]):
                 wrong.append(network)
-    return Judged(run, ranged, errors, len(orders), tuple(wrong))
+    return FitErrors(run, ranged, errors, len(orders), tuple(wrong))

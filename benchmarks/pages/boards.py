@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.board_fits import INT8, Judged, Row, Run, family, fitted_families, judge_runs
+from benchmarks.board_fits import INT8, FitErrors, Row, Run, evaluate_runs, family, fitted_families
 from compile.cycles.boards import BOARDS
 from compile.cycles.cores import CORES, Core
 from repghost.tables import make_table, markdown_lines
@@ -62,10 +62,10 @@ class Program:
         return self.version if self.dot_product else f"{self.version}, int8 without dot product"
 
 
-def judged_runs(value: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Program, Judged]]:
-    """Return every published run, the program it is compared with, and how well it is told.
+def evaluated_runs(value: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Program, FitErrors]]:
+    """Return every published run, the program it is compared with, and the errors of its fit.
 
-    Of several programs the one that the fitted half tells best is taken; the other half has no say.
+    Of several programs the one with the least error on the fitted half is taken; the other half is not looked at.
     """
     choices: dict[int, dict[Program, Run]] = defaultdict(dict)
     fitted = fitted_families(value["networks"])
@@ -82,8 +82,8 @@ def judged_runs(value: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Progr
             if rows and (program.dot_product or PLAIN not in core.code):
                 choices[index][program] = Run(f"{index}", BOARDS[run["board"]], rows)
     chosen = {index: _better(runs) for index, runs in choices.items()}
-    judged = judge_runs([choices[index][program] for index, program in chosen.items()])
-    by_name = {it.run.name: it for it in judged}
+    evaluated = evaluate_runs([choices[index][program] for index, program in chosen.items()])
+    by_name = {it.run.name: it for it in evaluated}
     return [(value["runs"][index], program, by_name[f"{index}"]) for index, program in chosen.items()]
 
 
@@ -102,51 +102,51 @@ def _rows(
 
 
 def _better(runs: Mapping[Program, Run]) -> Program:
-    """Return the program whose fitted networks are told best when the run is fitted by itself."""
+    """Return the program whose fitted networks are predicted best when the run is fitted by itself."""
 
     def squares(program: Program) -> float:
-        (judged,) = judge_runs([runs[program]])
-        return float(np.mean([judged.errors[row.network] ** 2 for row in judged.run.rows if row.fitted]))
+        (evaluated,) = evaluate_runs([runs[program]])
+        return float(np.mean([evaluated.errors[row.network] ** 2 for row in evaluated.run.rows if row.fitted]))
 
     return min(runs, key=squares)
 
 
 def fitted_boards(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fit of every board: of several runs the one that is told best by the networks it was fitted on."""
-    best: dict[str, tuple[float, Judged]] = {}
-    for run, _, judged in judged_runs(value):
-        error = float(np.mean([abs(judged.errors[row.network]) for row in judged.run.rows if row.fitted]))
+    """Return the fit of every board: of several runs the one with the least error on the networks it was fitted on."""
+    best: dict[str, tuple[float, FitErrors]] = {}
+    for run, _, evaluated in evaluated_runs(value):
+        error = float(np.mean([abs(evaluated.errors[row.network]) for row in evaluated.run.rows if row.fitted]))
         if run["board"] not in best or error < best[run["board"]][0]:
-            best[run["board"]] = error, judged
-    return {name: asdict(judged.fit) for name, (_, judged) in sorted(best.items())}
+            best[run["board"]] = error, evaluated
+    return {name: asdict(evaluated.fit) for name, (_, evaluated) in sorted(best.items())}
 
 
 def render_boards(value: Mapping[str, Any]) -> str:
     """Return the page."""
-    judged = judged_runs(value)
+    evaluated = evaluated_runs(value)
     families = sorted({family(name) for name in value["networks"]})
     fitted = fitted_families(families)
     head = HEAD.format(
         emulator=value["emulator"], llvm=value["llvm"], published=value["published"], date=value["date"],
         fitted=", ".join(name for name in families if name in fitted),
-        held_out=", ".join(name for name in families if name not in fitted), verdict=_verdict(judged),
+        held_out=", ".join(name for name in families if name not in fitted), verdict=_summary(evaluated),
     )  # fmt: skip
-    rows = [_run_row(run, program, it) for run, program, it in judged]
+    rows = [_run_row(run, program, it) for run, program, it in evaluated]
     lines = [head, "## Every published run", "", *markdown_lines(make_table(RUN_HEADS, rows))]
     lines += ["", "## Every network", "", "Estimate against published time; * was not seen by the fit.", ""]
-    return "\n".join([*lines, *_network_lines(judged), ""])
+    return "\n".join([*lines, *_network_lines(evaluated), ""])
 
 
-def _verdict(judged: list[tuple[Mapping[str, Any], Program, Judged]]) -> str:
+def _summary(evaluated: list[tuple[Mapping[str, Any], Program, FitErrors]]) -> str:
     """Return what the page says in words: errors by processor, and orders of int8 and float."""
     words = []
     for processor in GOAL_PROCESSORS:
-        medians = [float(np.median(it.held_out())) for _, _, it in judged if it.run.board.processor == processor]
+        medians = [float(np.median(it.held_out())) for _, _, it in evaluated if it.run.board.processor == processor]
         if medians:
             reached = "within" if max(medians) <= LIMIT else "**not within**"
             words.append(f"{processor} {min(medians):.0%} to {max(medians):.0%}, {reached} {LIMIT:.0%}")
-    orders = sum(it.orders for _, _, it in judged)
-    wrong = [f"{it.run.board.label} {network}" for _, _, it in judged for network in it.wrong_orders]
+    orders = sum(it.orders for _, _, it in evaluated)
+    wrong = [f"{it.run.board.label} {network}" for _, _, it in evaluated for network in it.wrong_orders]
     said = (
         f"Median errors of held-out networks: {'; '.join(words)}. Of {orders} published times of an int8 network that "
     )
@@ -156,7 +156,7 @@ def _verdict(judged: list[tuple[Mapping[str, Any], Program, Judged]]) -> str:
     )
 
 
-def _run_row(run: Mapping[str, Any], program: Program, it: Judged) -> tuple[str, ...]:
+def _run_row(run: Mapping[str, Any], program: Program, it: FitErrors) -> tuple[str, ...]:
     held_out = it.held_out()
     alike = it.orders - len(it.wrong_orders)
     return (
@@ -166,14 +166,14 @@ def _run_row(run: Mapping[str, Any], program: Program, it: Judged) -> tuple[str,
     )  # fmt: skip
 
 
-def _network_lines(judged: list[tuple[Mapping[str, Any], Program, Judged]]) -> list[str]:
-    heads = ("network", *(f"#{it.run.board.label}, line {run['line']}" for run, _, it in judged))
-    names = sorted({row.network for _, _, it in judged for row in it.run.rows})
-    held_out = {row.network for _, _, it in judged for row in it.run.rows if not row.fitted}
+def _network_lines(evaluated: list[tuple[Mapping[str, Any], Program, FitErrors]]) -> list[str]:
+    heads = ("network", *(f"#{it.run.board.label}, line {run['line']}" for run, _, it in evaluated))
+    names = sorted({row.network for _, _, it in evaluated for row in it.run.rows})
+    held_out = {row.network for _, _, it in evaluated for row in it.run.rows if not row.fitted}
     rows = [
         (
             f"{name}{'*' * (name in held_out)}",
-            *(f"{it.errors[name]:+.0%}" if name in it.errors else "-" for _, _, it in judged),
+            *(f"{it.errors[name]:+.0%}" if name in it.errors else "-" for _, _, it in evaluated),
         )
         for name in names
     ]

@@ -141,14 +141,14 @@ def _goal_lines(found: Sequence[HostRow]) -> list[str]:
             f"{of_rounds(row.other):.3f}",
             f"{row.ratio['median']:.2f}",
             f"{row.ratio['low']:.2f} to {row.ratio['high']:.2f}",
-            *_judged(row.outcome),
+            *_reached(row.outcome),
         )
         for row in found
     ]
     return markdown_lines(make_table(heads, rows))
 
 
-def _judged(outcome: Outcome | None) -> tuple[str, str]:
+def _reached(outcome: Outcome | None) -> tuple[str, str]:
     if outcome is None:
         return "-", ""
     return f"{outcome.goal.limit:g}", "reached" if outcome.reached else f"**missed by {outcome.missed_by:.2f}**"

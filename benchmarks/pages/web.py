@@ -111,14 +111,14 @@ def _ratio_lines(document: Mapping[str, Any]) -> list[str]:
             f"{row.ratio['median']:.2f}",
             f"{row.ratio['low']:.2f} to {row.ratio['high']:.2f}",
             MISSING if row.outcome is None else f"{row.outcome.goal.limit:g}",
-            "" if row.outcome is None else _judged(row.outcome),
+            "" if row.outcome is None else _reached(row.outcome),
         )
         for row in web_rows(document)
     ]
     return markdown_lines(make_table(heads, rows))
 
 
-def _judged(outcome: Outcome) -> str:
+def _reached(outcome: Outcome) -> str:
     return "reached" if outcome.reached else f"**missed by {outcome.missed_by:.2f} {outcome.goal.unit}".rstrip() + "**"
 
 
@@ -139,7 +139,7 @@ def _carried_lines(carried: Mapping[str, Any]) -> list[str]:
 
 def _goal_row(goal: Goal, carried: Mapping[str, Any]) -> tuple[str, ...]:
     outcome = evaluate(goal, carried)
-    return goal.what, f"{outcome.measured:.4g} {goal.unit}", f"{goal.limit:g} {goal.unit}", _judged(outcome)
+    return goal.what, f"{outcome.measured:.4g} {goal.unit}", f"{goal.limit:g} {goal.unit}", _reached(outcome)
 
 
 def _network_lines(network: Mapping[str, Any]) -> list[str]:

@@ -93,7 +93,7 @@ def _goal_table(networks: Sequence[Mapping[str, Any]]) -> list[str]:
             row["name"],
             f"{row['top1']['top1']:.2%}",
             _drop(row["change"]),
-            *_verdict(row),
+            *_reached(row),
             *_best_other(network, row),
         )
         for network in networks
@@ -109,7 +109,7 @@ def _goal_table(networks: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _verdict(row: Mapping[str, Any]) -> tuple[str, str]:
+def _reached(row: Mapping[str, Any]) -> tuple[str, str]:
     """Return two cells: the limit of a row's goal, and whether the row reaches it."""
     goal = GOALS[row["bar"]]
     outcome = evaluate(goal, row["change"])

@@ -8,8 +8,8 @@ from typing import Any
 from compile.report.average_precision import KEY
 
 BOARDS = "boards"  # the key of a build in report.json that lists the latency boards measured
-JUDGED = "judged_on_boards"  # the key that lists the accuracy boards measured
-KEPT = (BOARDS, JUDGED, KEY)
+BOARD_ACCURACY = "judged_on_boards"  # the key that lists the accuracy boards measured
+KEPT = (BOARDS, BOARD_ACCURACY, KEY)
 
 
 def add_to_build(build: dict[str, Any], entry: Mapping[str, Any]) -> bool:
@@ -24,8 +24,9 @@ def add_to_build(build: dict[str, Any], entry: Mapping[str, Any]) -> bool:
     replaced = {(it["board"], it["threads"]) for it in new}
     build[BOARDS] = [it for it in build.get(BOARDS, []) if (it["board"], it["threads"]) not in replaced] + new
     if entry.get("accuracy"):
-        judged = {"board": entry["board"], **entry["accuracy"]}
-        build[JUDGED] = [it for it in build.get(JUDGED, []) if it["board"] != entry["board"]] + [judged]
+        accuracy = {"board": entry["board"], **entry["accuracy"]}
+        others = [it for it in build.get(BOARD_ACCURACY, []) if it["board"] != entry["board"]]
+        build[BOARD_ACCURACY] = [*others, accuracy]
     if not build["latency"].get("measured") or "board" in build["latency"]:
         build["latency"] = {"measured": True, **new[0]}
     return True

@@ -7,7 +7,7 @@ from typing import Any
 
 from calib.settings.describe import describe_observers
 from compile.report.average_precision import precision_lines
-from compile.report.boards import JUDGED
+from compile.report.boards import BOARD_ACCURACY
 from compile.report.gives import gives_text
 from compile.targets.forms import model_file
 from repghost.sizes import sides_text
@@ -49,7 +49,7 @@ def render_report(report: Mapping[str, Any]) -> str:
         "## Latency",
         "",
         *[line for build in report["builds"] for line in _latency(build)],
-        *[line for build in report["builds"] for line in judged_lines(build)],
+        *[line for build in report["builds"] for line in board_accuracy_lines(build)],
         "",
         "## Next",
         "",
@@ -183,7 +183,7 @@ def _latency_line(build: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     )
 
 
-def judged_lines(build: Mapping[str, Any]) -> list[str]:
+def board_accuracy_lines(build: Mapping[str, Any]) -> list[str]:
     """Return the accuracy that boards measured themselves."""
     return [
         f"- {build['folder']}, on {it['board']}: top-1 {_share(it)}, measured there on {it['pictures']} pictures of "
@@ -191,7 +191,7 @@ def judged_lines(build: Mapping[str, Any]) -> list[str]:
         + (f", all scores equal to the {it['reference']} to the bit" if it["equal"] is not None else "")
         + f"; one picture: median {it['median_ms']:.3f} ms, p90 {it['p90_ms']:.3f} ms, p99 {it['p99_ms']:.3f} ms, "
         f"{_state(it['before'])} before and {_state(it['after'])} after{', THROTTLED' if it['throttled'] else ''}"
-        for it in build.get(JUDGED, [])
+        for it in build.get(BOARD_ACCURACY, [])
     ]
 
 

@@ -1,8 +1,8 @@
-"""How long the runs behind a page will take: from a few images that are prepared and judged before anything is run.
+"""How long the runs behind a page will take: from a few images that are prepared and evaluated before anything is run.
 
-Of a width, these are counted: every image prepared, the passes over those that calibrate, the three judges of each test
-image (PyTorch, and the builds in int8 and in float, each as slow as PyTorch), and what compiling takes whatever the
-images. It is a first guess; the widths that are done correct it.
+Of a width, these are counted: every image prepared, the passes over those that calibrate, the three evaluations of
+each test image (PyTorch, and the builds in int8 and in float, each as slow as PyTorch), and what compiling takes
+whatever the images. It is a first guess; the widths that are done correct it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from repghost.evaluation.accuracy import predict
 from repghost.network.spec import ModelSpec, parse_width
 
 TIMED = 8  # images
-JUDGES = 3
+EVALUATIONS = 3  # of each test image
 CALIBRATION_PASSES = 8  # 0.5x at 64 px: 12.6 s of processor time for 64 images, 17 for 512, PyTorch takes 1.25 ms each
 FIXED_S = 60.0  # the rest of calibration, and compiling: docs/performance.json has 46 s of a core for int8 alone
 
@@ -37,7 +37,7 @@ class Expected:
 
     Attributes:
         seconds: of each run.
-        images: that judge, and that calibrate.
+        images: how many are evaluated, and how many calibrate.
     """
 
     seconds: tuple[float, ...]
@@ -58,15 +58,15 @@ def expect_time(requests: Sequence[Request]) -> Expected | None:
         test = open_test(folder, first)
         chosen = choose_calibration(folder, test, first)
         found = [_network(request) for request in requests]
-        judging = len(test) if test is not None else 0
-        judging = judging if first.test_images is None else min(judging, first.test_images)
+        evaluated = len(test) if test is not None else 0
+        evaluated = evaluated if first.test_images is None else min(evaluated, first.test_images)
         prepared, prepare_s = _prepared(chosen.dataset, found[0][1])
-        passes = JUDGES * judging + CALIBRATION_PASSES * len(chosen.indices)
-        images_s = prepare_s * (judging + len(chosen.indices))
-        seconds = [FIXED_S + images_s + passes * _judge_s(spec, prepared, made) for spec, made in found]
+        passes = EVALUATIONS * evaluated + CALIBRATION_PASSES * len(chosen.indices)
+        images_s = prepare_s * (evaluated + len(chosen.indices))
+        seconds = [FIXED_S + images_s + passes * _inference_s(spec, prepared, made) for spec, made in found]
     except RepGhostError:  # the run says what is wrong
         return None
-    return Expected(tuple(seconds), (judging, len(chosen.indices)))
+    return Expected(tuple(seconds), (evaluated, len(chosen.indices)))
 
 
 def duration(seconds: float) -> str:
@@ -105,7 +105,7 @@ def _prepared(dataset: ImageSet, preprocess: Preprocess) -> tuple[NDArray[np.uin
     return np.stack(found), (time.monotonic() - started) / TIMED
 
 
-def _judge_s(spec: ModelSpec, images: NDArray[np.uint8], preprocess: Preprocess) -> float:
+def _inference_s(spec: ModelSpec, images: NDArray[np.uint8], preprocess: Preprocess) -> float:
     """Return the seconds that PyTorch takes for an image, of a network of random weights."""
     from repghost.network.fuse import fuse
     from repghost.network.model import RepGhostNet

@@ -35,7 +35,7 @@ VARIANTS = tuple(dict.fromkeys(variant.name for target in TARGETS.values() for v
 
 @dataclass(frozen=True)
 class Judged:
-    """Top-1 on the board itself.
+    """Top-1 measured on the board itself; the published schema of submissions has this name.
 
     Attributes:
         pictures: that were classified there.
@@ -177,9 +177,9 @@ def _result_problems(it: Result) -> Iterator[str]:
         yield f"clock_mhz is out of range: {it.clock_mhz}"
     if not all(value is None or -60 <= value <= 200 for value in it.celsius):
         yield f"celsius is out of range: {it.celsius}"
-    judged = it.accuracy
-    if judged is not None and not 0 <= max(judged.correct, judged.equal or 0) <= judged.pictures <= 10**7:
-        yield f"accuracy counts more than there are pictures: {judged}"
+    accuracy = it.accuracy
+    if accuracy is not None and not 0 <= max(accuracy.correct, accuracy.equal or 0) <= accuracy.pictures <= 10**7:
+        yield f"accuracy counts more than there are pictures: {accuracy}"
 
 
 def _not_in(name: str, value: str, allowed: Any) -> Iterator[str]:

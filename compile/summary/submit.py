@@ -9,8 +9,8 @@ from typing import Any
 
 from compile.cycles.boards import board_of
 from compile.deploy.probe import ARM_PARTS
+from compile.report.boards import BOARD_ACCURACY
 from compile.report.boards import BOARDS as MEASURED
-from compile.report.boards import JUDGED
 from compile.report.run_report import JSON_FILE, read_report
 from compile.storage.formats import BOARD_LATENCY, REPORT
 from compile.storage.strict_json import read_strict
@@ -83,7 +83,7 @@ def _entries(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
             for entry in values["results"]:
                 network = {name: entry[name] for name in ("model", "size", "target", "precision")}
                 for latency in entry["latencies"] if entry["measured"] else ():
-                    yield network, {"board": entry["board"], JUDGED: entry.get("accuracy"), **latency}
+                    yield network, {"board": entry["board"], BOARD_ACCURACY: entry.get("accuracy"), **latency}
         else:
             raise IntegrityError(f"{path} is {kind[0]!r:.60}; give {JSON_FILE} of a run, or JSON of 'repghost bench'.")
     except (KeyError, TypeError, AttributeError) as error:
@@ -92,11 +92,11 @@ def _entries(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 def _of_report(report: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for build in report["builds"]:
-        judged = {it["board"]: it for it in build.get(JUDGED, [])}
+        accuracy = {it["board"]: it for it in build.get(BOARD_ACCURACY, [])}
         network = {"model": report["model"]["name"], "size": report["preprocess"]["size"],
                    "target": build["target"], "precision": build["precision"]}  # fmt: skip
         for latency in build.get(MEASURED, []):
-            yield network, {JUDGED: judged.get(latency["board"]), **latency}
+            yield network, {BOARD_ACCURACY: accuracy.get(latency["board"]), **latency}
 
 
 def _result(path: Path, network: Mapping[str, Any], it: Mapping[str, Any]) -> Result:
@@ -110,7 +110,7 @@ def _result(path: Path, network: Mapping[str, Any], it: Mapping[str, Any]) -> Re
         sides = network["size"] if isinstance(network["size"], list) else [network["size"]]
         if len(set(sides)) != 1 or not isinstance(sides[0], int):
             raise UsageError(f"{path}: published figures are of square inputs, not {escape(network['size'], 40)}.")
-        pinned, judged = PINNED.search(it["core"]), it[JUDGED]
+        pinned, accuracy = PINNED.search(it["core"]), it[BOARD_ACCURACY]
         before, after = _state(it, "before"), _state(it, "after")
         return Result(
             model=network["model"],
@@ -127,7 +127,7 @@ def _result(path: Path, network: Mapping[str, Any], it: Mapping[str, Any]) -> Re
             throttled=it["throttled"],
             clock_mhz=(_mhz(before["clock_khz"]), _mhz(after["clock_khz"])),
             celsius=(before["temperature_c"], after["temperature_c"]),
-            accuracy=judged and Judged(judged["pictures"], judged["correct"], judged["equal"]),
+            accuracy=accuracy and Judged(accuracy["pictures"], accuracy["correct"], accuracy["equal"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"{path} is not as its format says ({type(error).__name__}: {error}).") from error

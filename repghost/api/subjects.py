@@ -1,4 +1,4 @@
-"""A quantized network and the images that judge it, as the pipeline takes them."""
+"""A quantized network and its test images, as the pipeline takes them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def subject_of(
     class_order: str | None,
     as_float: bool,
 ) -> Subject:
-    """Return a quantized network and the images that judge it, as the pipeline takes them.
+    """Return a quantized network and its test images, as the pipeline takes them.
 
     Args:
         network: the network.
         data: the images, see `repghost.compile`; None: its accuracy is not measured.
-        test_images: how many judge; None: all.
+        test_images: how many are evaluated; None: all.
         seed: chooses them.
         pixels: the range of float images.
         class_order: of a network that does not name its classes.
@@ -72,7 +72,7 @@ def _test_images(
     pixels: Pixels | None,
     class_order: str | None,
 ) -> tuple[Images | None, tuple[str, ...]]:
-    """Return the labelled images that judge, None where there are none, and what to know of them."""
+    """Return the labelled test images, None where there are none, and notes on them."""
     if data is None:
         return None, ()
     try:

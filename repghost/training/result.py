@@ -29,7 +29,7 @@ from repghost.training.train import TrainResult
 def open_tested(
     data: Path,
     classes: tuple[str, ...],
-    judge: ImageSet | None = None,
+    validation: ImageSet | None = None,
     class_map: Path | None = None,
     val_share: float | None = None,
 ) -> tuple[ImageSet | None, str]:
@@ -38,7 +38,7 @@ def open_tested(
     Args:
         data: the set of images.
         classes: of the network, in the order of its logits.
-        judge: what the epochs are evaluated on; a split that has images of it tests nothing.
+        validation: what the epochs are evaluated on; a split that has images of it tests nothing.
         class_map: the class of each image, for a split without class folders.
         val_share: of each class that is held out of a folder of classes without splits.
 
@@ -51,8 +51,8 @@ def open_tested(
         return None, "the set has no test split"
     except UnlabelledSplitError as error:
         return None, str(error)
-    judged = set() if judge is None else {judge.name(index) for index in range(len(judge))}
-    if any(found.name(index) in judged for index in range(len(found))):
+    seen = set() if validation is None else {validation.name(index) for index in range(len(validation))}
+    if any(found.name(index) in seen for index in range(len(found))):
         return None, "the set has no test split beside the one that judged the epochs"
     return match_classes(found, len(classes), classes), ""
 

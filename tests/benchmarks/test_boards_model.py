@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.board_fits import Row, Run, family, fitted_families, judge_run, judge_runs, least_squares
+from benchmarks.board_fits import Row, Run, evaluate_fit, evaluate_runs, family, fitted_families, least_squares
 from benchmarks.boards_model import FILE, PAGE, RUNS
-from benchmarks.pages.boards import GOAL_PROCESSORS, LIMIT, fitted_boards, judged_runs, render_boards
+from benchmarks.pages.boards import GOAL_PROCESSORS, LIMIT, evaluated_runs, fitted_boards, render_boards
 from compile.cycles.boards import BOARDS, FITTED, Board, Fit, estimated_ms
 from tests.support import ROOT
 
@@ -32,15 +32,15 @@ def made_run(noise: float = 0.0, board: Board = BOARD, fit: Fit = TRUE) -> Run:
 
 
 def test_numbers_that_made_the_times_are_found_again() -> None:
-    (judged,) = judge_runs([made_run()])
-    assert judged.fit == replace(TRUE, lowest=pytest.approx(0, abs=1e-3), highest=pytest.approx(0, abs=1e-3))
-    assert judged.held_out().max() < 1e-3 and len(judged.held_out()) == 4 and judged.rank_correlation() == 1.0
-    assert not judged.wrong_orders and judged.orders > 0
+    (evaluated,) = evaluate_runs([made_run()])
+    assert evaluated.fit == replace(TRUE, lowest=pytest.approx(0, abs=1e-3), highest=pytest.approx(0, abs=1e-3))
+    assert evaluated.held_out().max() < 1e-3 and len(evaluated.held_out()) == 4 and evaluated.rank_correlation() == 1.0
+    assert not evaluated.wrong_orders and evaluated.orders > 0
 
 
 def test_boards_of_one_processor_share_what_a_cycle_takes_and_not_what_memory_takes() -> None:
     other = replace(BOARD, name="other", clock_ghz=1.0)
-    first, second = judge_runs([made_run(), made_run(board=other, fit=replace(TRUE, far_ns=30.0))])
+    first, second = evaluate_runs([made_run(), made_run(board=other, fit=replace(TRUE, far_ns=30.0))])
     assert first.fit.scale == second.fit.scale == pytest.approx(1.5, abs=0.01)
     assert (first.fit.far_ns, second.fit.far_ns) == (pytest.approx(10.0, abs=0.01), pytest.approx(30.0, abs=0.01))
 
@@ -66,8 +66,8 @@ def test_a_wrong_order_is_named() -> None:
 
     rows = (row("a", 10, 2e7), row("a_int8", 8, 1e7), row("b", 10, 1e7), row("b_int8", 8, 2e7), row("c", 9, 1e7),
             row("c_int8", 8.5, 2e7), row("d", 9, 1e7))  # fmt: skip
-    judged = judge_run(Run("run", BOARD, rows), Fit(1.0, 0.0, 0.0, 0.0))
-    assert (judged.orders, judged.wrong_orders) == (2, ("b",))  # c differs by less than a tenth, d has no int8
+    evaluated = evaluate_fit(Run("run", BOARD, rows), Fit(1.0, 0.0, 0.0, 0.0))
+    assert (evaluated.orders, evaluated.wrong_orders) == (2, ("b",))  # c differs by less than a tenth, d has no int8
 
 
 def test_the_committed_page_and_fit_are_those_of_the_committed_json() -> None:
@@ -79,7 +79,7 @@ def test_the_committed_page_and_fit_are_those_of_the_committed_json() -> None:
 
 
 def test_the_model_is_within_its_limit_on_networks_that_it_did_not_see() -> None:
-    judged = judged_runs(json.loads((ROOT / "docs" / FILE).read_text()))
+    evaluated = evaluated_runs(json.loads((ROOT / "docs" / FILE).read_text()))
     for processor in GOAL_PROCESSORS:
-        medians = [float(np.median(it.held_out())) for _, _, it in judged if it.run.board.processor == processor]
+        medians = [float(np.median(it.held_out())) for _, _, it in evaluated if it.run.board.processor == processor]
         assert medians and max(medians) <= LIMIT, processor

@@ -13,7 +13,7 @@ from compile.deploy import measure
 from compile.deploy.probe import probe
 from compile.deploy.ssh.connection import Connection
 from compile.report.add_measurement import add_to_reports
-from compile.report.boards import BOARDS, JUDGED
+from compile.report.boards import BOARD_ACCURACY, BOARDS
 from compile.report.run_report import JSON_FILE, read_report
 from compile.subject.request import Request
 from compile.subject.subject import RANDOM
@@ -133,8 +133,8 @@ def _known(wanted: BenchArguments, board: str, build: Build) -> dict[str, Any] |
         "target": build.entry["target"], "precision": build.entry["precision"], "measured": True,
         "latencies": [latencies[threads] for threads in wanted.threads],
     }  # fmt: skip
-    judged = next((it for it in build.entry.get(JUDGED, []) if it["board"] == board), None)
-    return entry | ({"accuracy": judged} if judged else {})
+    accuracy = next((it for it in build.entry.get(BOARD_ACCURACY, []) if it["board"] == board), None)
+    return entry | ({"accuracy": accuracy} if accuracy else {})
 
 
 def _measured(wanted: BenchArguments, connection: Connection, build: Build) -> dict[str, Any]:

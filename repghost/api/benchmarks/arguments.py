@@ -87,15 +87,15 @@ class BenchArguments:
             raise UsageError(f"{option} takes one bundle and at most one instruction set at a time.")
         return self.paths[0]
 
-    def board_run(self, judged: Mapping[str, JudgedImages] | None = None) -> measure.BoardRun:
+    def board_run(self, images: Mapping[str, JudgedImages] | None = None) -> measure.BoardRun:
         """Return what is measured on a board.
 
         Args:
-            judged: labelled images to evaluate on the board, by bundle digest.
+            images: labelled images to evaluate on the board, by bundle digest.
         """
         runs, warmup = self.rounds * self.inferences, self.warmup * self.inferences
         return measure.BoardRun(
-            self.threads, runs, warmup, self.only_variant, self.seconds, self.cores, judged=judged or {}
+            self.threads, runs, warmup, self.only_variant, self.seconds, self.cores, judged=images or {}
         )
 
     @property

@@ -25,14 +25,14 @@ def on_boards(wanted: BenchArguments) -> Benchmark:
         lines.append(line)
         wanted.say(line)
 
-    asked = wanted.board_run(_judged(wanted, tell))
+    asked = wanted.board_run(_labelled_images(wanted, tell))
     result = measure.measure_on_boards(wanted.paths, boards, asked, tell)
     for folder in add_to_reports(result):
         tell(f"written: {folder / 'report.md'}")
     return Benchmark(result, "\n".join(lines))
 
 
-def _judged(wanted: BenchArguments, say: Say) -> dict[str, JudgedImages]:
+def _labelled_images(wanted: BenchArguments, say: Say) -> dict[str, JudgedImages]:
     """Return the labelled images of each bundle by its digest, before any board is touched; none where not asked."""
     if wanted.accuracy is None:
         return {}

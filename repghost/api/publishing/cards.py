@@ -12,7 +12,7 @@ from repghost.channels import RGB, WORDS
 from repghost.hub.address import Address
 
 DETECTION = "object-detection"  # a task of the hub
-COUNT = "pictures"  # the key of how many images judged
+COUNT = "pictures"  # the key of how many images were evaluated
 SHOWN = 8  # class names
 LICENSES = ("mit", "apache-2.0", "bsd-3-clause", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0", "gpl-3.0")  # as the hub writes
 
@@ -68,7 +68,7 @@ def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str
         "",
         f"{network}Classes: {facts.classes}{_named(facts.labels)}.",
         "",
-        *_judged(facts.training),
+        *_test_accuracy(facts.training),
         "",
         "## Use",
         "",
@@ -84,7 +84,7 @@ def file_card(facts: Facts, address: Address, digests: Mapping[str, str]) -> str
     return "\n".join(lines) + "\n"
 
 
-def _judged(training: Mapping[str, Any]) -> list[str]:
+def _test_accuracy(training: Mapping[str, Any]) -> list[str]:
     """Return what the training said of the accuracy, and what to do before anything depends on it."""
     advice = "Measure it on images of your own with `repghost validate` before anything depends on it."
     for key, images in (("test", "test"), ("held_out", "held-out")):
@@ -118,7 +118,7 @@ def bundle_card(manifest: Mapping[str, Any], digest: str, place: str) -> str:
     model = {"results": manifest.get("outputs", ()), "detects": "detection" in manifest}
     report = {"accuracy": {"measured": False}, "preprocess": manifest["preprocess"], "model": model}
     target, precision = manifest["target"]["name"], manifest["precision"]
-    judged = json.dumps(accuracy, sort_keys=True)[:4000] if accuracy.get("measured") is True else "not measured"
+    found = json.dumps(accuracy, sort_keys=True)[:4000] if accuracy.get("measured") is True else "not measured"
     lines = [
         *head_lines(report, [precision, target], {}),
         f"# {manifest['model']['name']}, {precision}, for {target}",
@@ -129,6 +129,6 @@ def bundle_card(manifest: Mapping[str, Any], digest: str, place: str) -> str:
         *input_lines(report, "bytes", "are applied inside"),
         "## Accuracy",
         "",
-        f"    {judged}",
+        f"    {found}",
     ]
     return "\n".join(lines) + "\n"

@@ -20,8 +20,8 @@ from compile.deploy.judged_images import JudgedImages
 from compile.deploy.measure import BoardRun, measure_on_board
 from compile.deploy.ssh.address import parse_address
 from compile.deploy.ssh.connection import Connection, Reply
-from compile.report.boards import JUDGED, add_to_build
-from compile.report.run_page import judged_lines
+from compile.report.boards import BOARD_ACCURACY, add_to_build
+from compile.report.run_page import board_accuracy_lines
 from compile.report.run_report import QDQ_FILE
 from compile.stages import predictors
 from compile.targets.table import Target
@@ -223,5 +223,5 @@ def test_the_command_puts_accuracy_into_the_report(board: Standin, run_folder: B
     (entry,) = json.loads(output.read_text())["results"]
     assert entry["accuracy"]["pictures"] == 20 and entry["accuracy"]["equal"] == 20
     assert add_to_build(build, entry)
-    (line,) = judged_lines(build)
-    assert build[JUDGED][0]["board"] in line and "measured there on 20 pictures of test" in line
+    (line,) = board_accuracy_lines(build)
+    assert build[BOARD_ACCURACY][0]["board"] in line and "measured there on 20 pictures of test" in line
