@@ -9,7 +9,7 @@
 # More options for trtexec, e.g. on a board with little memory: TRTEXEC_ARGS=--memPoolSize=workspace:512 ./build.sh
 # shellcheck source=compile/tensorrt/scripts/common.sh
 set -eu
-cd "$(dirname "$0")"
+CDPATH="" cd -- "$(dirname "$0")"
 . ./common.sh
 
 usage() {

@@ -7,7 +7,7 @@
 # Ends with 0 when everything holds, 4 when TensorRT is another one, 6 when something does not hold.
 # shellcheck source=compile/tensorrt/scripts/common.sh
 set -eu
-cd "$(dirname "$0")"
+CDPATH="" cd -- "$(dirname "$0")"
 . ./common.sh
 
 for kind in "$@"; do

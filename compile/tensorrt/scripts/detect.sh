@@ -9,7 +9,7 @@
 # shellcheck source=compile/tensorrt/scripts/common.sh
 set -eu
 from=$PWD
-cd "$(dirname "$0")"
+CDPATH="" cd -- "$(dirname "$0")"
 . ./common.sh
 
 kind=int8

@@ -13,10 +13,13 @@ case ${1:-} in
     /*) written=$1 ;;
     *) written=$PWD/$1 ;;
 esac
-cd "$(dirname "$0")"
+CDPATH="" cd -- "$(dirname "$0")"
 . ./common.sh
 
 [ $# -le 1 ] || fail 2 "measure.sh takes one argument at most, the file to write."
+case ${1:-} in
+    -*) fail 2 "unknown argument '$1'; measure.sh takes the file to write." ;;
+esac
 seconds=${SECONDS_EACH:-10}
 case $seconds in
     '' | *[!0-9]*) fail 2 "SECONDS_EACH is '$seconds'; it has to be a whole number of seconds." ;;

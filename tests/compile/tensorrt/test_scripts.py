@@ -223,7 +223,7 @@ def test_dla_where_there_is_none(
     ("script", "arguments"),
     [
         ("build.sh", ["int4"]), ("build.sh", ["--dla"]), ("build.sh", ["--dla", "2"]), ("check.sh", ["fp32"]),
-        ("measure.sh", ["a", "b"]),
+        ("measure.sh", ["a", "b"]), ("measure.sh", ["--help"]),
     ],
 )  # fmt: skip
 def test_wrong_arguments(runs: Any, board: Board, script: str, arguments: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""A board whose decimals have a comma, as one that is reached over ssh from there has."""
+"""What the shell of a caller has set changes nothing: decimals with a comma, folders that `cd` looks into."""
 
 from __future__ import annotations
 
@@ -7,12 +7,33 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from compile.tensorrt.bundle_files import SCRIPTS
 
 COMMA = "de_DE.UTF-8"
 COMPARE = (
     """. ./common.sh; echo "LC_ALL=$LC_ALL"; echo "0.1 5.1" | awk -v tolerance=0.04 -v name=int8 -f compare.awk - out"""
 )
+
+
+@pytest.mark.parametrize("script", ["build.sh", "check.sh", "measure.sh", "detect.sh"])
+def test_a_script_reads_the_files_beside_it(tmp_path: Path, script: str) -> None:
+    for folder in ("bundle", "elsewhere/bundle"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "common.sh").write_text(f"echo {folder}; exit")
+    shutil.copy(SCRIPTS / script, tmp_path / "bundle")
+    environment = {"PATH": os.environ["PATH"], "CDPATH": str(tmp_path / "elsewhere")}
+    done = subprocess.run(
+        ["sh", f"bundle/{script}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "bundle\n"
 
 
 def test_numbers_have_a_point(tmp_path: Path) -> None:
