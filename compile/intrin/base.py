@@ -250,6 +250,11 @@ class InstructionSet(ABC):
         """Return one int8 vector: clamp(rint(float32(acc) * m) + z, low, high), see `calib.integer.qparams.requantize`.
 
         Args:
+            acc: int32 vectors, the lanes of the result in order.
+            multiplier: float32 vectors, as wide as those of `acc`.
+            zero_point: a scalar, of the output.
+            low: the least result.
+            high: the largest.
             fits_int16: whether the rounded product is known to fit int16, so that it can be cut instead of limited.
             from_lowest: whether the zero point is -128, as that of every ReLU, and the sum is known to fit int16, too.
         """

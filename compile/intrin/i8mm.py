@@ -115,6 +115,7 @@ class Smmla(Dot):
     def prepare(self, kernel: Kernel, shape: GemmShape, source: Pointer, starts: Sequence[Expr]) -> Operand:
         """Interleave the pixels in steps of eight bytes: those of the first pair, then those of the next."""
         pairs, eights = len(starts) // 2, _eights(shape) // shape.segments
+        # [pixels, segments * length] -> [segments, length / 8, pixels / 2] vectors of [2 pixels, 8 bytes]
         scratch = kernel.local(shape.segments * eights * pairs, "int32x4")
         places = [kernel.bind(start, "place") for start in starts]
 

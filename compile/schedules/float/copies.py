@@ -99,6 +99,7 @@ def schedule_float_pad(operator: AnyOperator, context: Context) -> MaybeSchedule
     x, y = operator.input, operator.output
     frame = KernelFrame(operator.name, 2, element=y.element)
     kernel, lanes, (pointer, result) = frame.kernel, context.isa.float_lanes, frame.tensors
+    # [x.height, x.width, x.channels] into [y.height, y.width, y.channels], whose row is filled before
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
         there = kernel.bind(pixel_at(target, row, 0), "there")
         fill(kernel, result, there, y.width * target.pixel, tir.splat(operator.value, y.element), lanes)
@@ -128,6 +129,7 @@ def schedule_float_scores(operator: AnyOperator, context: Context) -> MaybeSched
     kernel = frame.kernel
     while lanes > classes:
         lanes //= 2
+    # [1, 1, classes] -> float32 [classes]; the last vector overlaps the one before
     with kernel.when(frame.begin < frame.end), kernel.loop(-(-classes // lanes), name="part") as part:
         first = part * lanes if classes % lanes == 0 else tir.minimum(part * lanes, tir.const(classes - lanes))
         value = frame.tensors[0].load(source.origin + first, lanes)

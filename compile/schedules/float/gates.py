@@ -39,6 +39,7 @@ def schedule_float_gate(operator: AnyOperator, context: Context) -> MaybeSchedul
         slopes = FloatTensor("slopes", 1, 1, operator.output.channels, element)
         factors, place = frame.constants(element), TensorPlace(slopes, 0, 0)
         constants = np.pad(operator.slopes, (0, place.pixel - slopes.channels)).astype(element).tobytes()
+    # [H, W, C] by [C] -> [H, W, C]: the factors of a phase stay in a register for all its pixels
     for first, step, count in gate_runs(phases, target):
         with kernel.loop(count, name="phase") as number:
             start = phases.starts[first] + number * step
@@ -90,6 +91,7 @@ def schedule_float_pixel_gate(operator: AnyOperator, context: Context) -> MaybeS
     phases, element = pixel_phases(context.isa.float_lanes, target), operator.output.element
     frame = KernelFrame(operator.name, 3, element=element)
     kernel, vector = frame.kernel, f"{element}x{phases.lanes}"
+    # [H, W, C] by [H or 1, W or 1, 1] -> [H, W, C]
     with (
         kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
         kernel.loop(operator.output.width, name="column") as column,

@@ -143,6 +143,7 @@ class FloatGemmWriter:
         for cells in sums:
             for cell, bias in zip(cells, biases, strict=True):
                 self.kernel.store(cell, 0, tir.cast(bias, "float32") if cut else bias)
+        # [rows, segments * length] x [segments * length, columns] -> [rows, columns]
         with self.kernel.loop(self.shape.segments, name="segment") as segment:
             for first, length, count in runs(self.isa, self.shape):
                 with self.kernel.loop(count, name="run") as number:

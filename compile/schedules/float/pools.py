@@ -19,6 +19,7 @@ def schedule_float_pool(operator: AnyOperator, context: Context) -> MaybeSchedul
     phases = pixel_phases(context.isa.float_lanes, target)
     frame = KernelFrame(operator.name, 2, element=element)
     kernel, vector = frame.kernel, f"float32x{phases.lanes}"
+    # [H, W, C] -> float32 sums [C] -> means [1, 1, C]
     with kernel.when(frame.begin < frame.end):
         for first, step, count in phase_runs(phases.starts):
             with kernel.loop(count, name="phase") as number:
@@ -48,6 +49,7 @@ def schedule_float_average_pool(operator: AnyOperator, context: Context) -> Mayb
     kernel, shares, vector = frame.kernel, frame.constants("float32"), f"float32x{phases.lanes}"
     apart, beside = operator.dilations[0] * source.pitch, operator.dilations[1] * source.pixel
     first = source.origin - operator.pads[0] * source.pitch - operator.pads[1] * source.pixel
+    # each window [kh, kw, C] -> float32 sums [C] -> means [C]
     with (
         kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
         kernel.loop(y.width, name="column") as column,

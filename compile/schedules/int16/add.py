@@ -24,6 +24,7 @@ def schedule_wide_add(operator: AnyOperator, context: Context) -> MaybeScheduled
         [tir.splat(factor, f"float32x{native}")] * (lanes // native)
         for factor in (operator.factor, operator.other_factor)
     ]
+    # [H, W, C] + [H or 1, W or 1, C or 1] -> [H, W, C]
     for first, step, count in phase_runs(phases.starts):
         with (
             kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
@@ -64,6 +65,7 @@ def schedule_rescale(operator: AnyOperator, context: Context) -> MaybeScheduled:
     kernel, lanes, native = frame.kernel, phases.lanes, isa.vector_widths(phases.lanes)[0]
     multiplier = kernel.bind(frame.constants("float32").load(0), "multiplier")
     factors = [tir.splat(multiplier, f"float32x{native}")] * (lanes // native)
+    # [H, W, C] -> [H, W, C], a row as one run of vectors
     for start in phases.starts:
         with (
             kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,

@@ -32,6 +32,7 @@ def schedule_wide_pool(operator: AnyOperator, context: Context) -> MaybeSchedule
         down = across = above = left = 0
         size, steps, what = (x.height, x.width), (source.pitch, source.pixel), f"pool_{x.height}x{x.width}"
     multipliers, several = frame.constants("float32"), epilogue.multiplier.size > 1
+    # each window [kh, kw, C] -> int32 sums [C] -> means [C]
     with (
         kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
         kernel.loop(y.width, name="column") as column,

@@ -23,6 +23,7 @@ def schedule_add(operator: AnyOperator, context: Context) -> MaybeScheduled:
     phases = flat_phases(isa.lanes8, target)
     frame = KernelFrame(operator.name, 3, 5)
     kernel, lanes = frame.kernel, phases.lanes
+    # [H, W, C] + [H, W, C] -> [H, W, C], a row as one run of vectors
     for start in phases.starts:
         with (
             kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,

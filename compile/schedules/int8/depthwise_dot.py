@@ -172,6 +172,7 @@ class DepthwiseDotWriter:
             self.kernel.bind(self.frame.weights.load(at + (head + tap * LANES) + lane, CHANNELS), "tap")
             for tap in range(SIZE**2)
         ]
+        # three taps of a column and a zero, [4, CHANNELS] -> [CHANNELS, 4]; for the second row of outputs a byte later
         zero = tir.splat(0, f"int8x{CHANNELS}")
         weights = []
         for column in range(SIZE):

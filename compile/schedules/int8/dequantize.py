@@ -22,6 +22,7 @@ def schedule_dequantize(operator: AnyOperator, context: Context) -> MaybeSchedul
     frame = KernelFrame(operator.name, 1, 1)
     kernel = frame.kernel
     scale = kernel.bind(frame.constants("float32").load(0), "scale")
+    # int8 [1, 1, classes] -> float32 [classes]
     with kernel.when(frame.begin < frame.end), kernel.loop(classes, name="class") as index:
         steps = tir.cast(frame.tensors[0].load(source.origin + index), tir.INDEX) - frame.scalars[0]
         kernel.store(frame.logits, index, tir.cast(tir.cast(steps, "int32"), "float32") * scale)

@@ -19,6 +19,7 @@ def schedule_concat(operator: AnyOperator, context: Context) -> MaybeScheduled:
     element = operator.output.element
     frame = KernelFrame(operator.name, len(sources) + 1, element=element)
     kernel, width, first, lanes = frame.kernel, operator.output.width, 0, lanes_of(context.isa, element)
+    # each input [H, W, channels] into [H, W, first : first + channels] of the output
     for source, pointer in zip(sources, frame.tensors, strict=False):
         channels = source.tensor.channels
         with (
@@ -82,6 +83,7 @@ def _copy_pixels(
     source, target, y = context.place(operator.input), context.place(operator.output), operator.output
     frame = KernelFrame(operator.name, 2, element=y.element)
     kernel, lanes = frame.kernel, lanes_of(context.isa, y.element)
+    # a pixel [C] of the input into each pixel of the output [y.height, y.width, C]
     with (
         kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
         kernel.loop(y.width // copies, name="column") as column,

@@ -23,6 +23,7 @@ def schedule_pad(operator: AnyOperator, context: Context) -> MaybeScheduled:
     frame = KernelFrame(operator.name, 2, 1, y.element)
     kernel, lanes = frame.kernel, lanes_of(context.isa, y.element)
     value = tir.splat(frame.scalars[0], y.element)
+    # [x.height, x.width, x.channels] into [y.height, y.width, y.channels], whose row is filled before
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
         fill(kernel, frame.tensors[1], pixel_at(target, row, 0), y.width * target.pixel, value, lanes)
         inside = kernel.bind(row - operator.row, "inside")

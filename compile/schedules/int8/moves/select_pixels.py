@@ -16,6 +16,7 @@ def schedule_select_pixels(operator: AnyOperator, context: Context) -> MaybeSche
     source, target, y = context.place(operator.input), context.place(operator.output), operator.output
     frame = KernelFrame(operator.name, 2, element=y.element)
     kernel, numbers, lanes = frame.kernel, frame.constants("int32"), lanes_of(context.isa, y.element)
+    # [x.height, x.width, C] -> [y.height, y.width, C]; constants: the numbers of the rows, then of the columns
     with kernel.loop(frame.end - frame.begin, frame.begin, "row") as row:
         source_row = kernel.bind(tir.cast(numbers.load(row), tir.INDEX), "source_row")
         with kernel.loop(y.width, name="column") as column:

@@ -20,6 +20,7 @@ def schedule_shuffle_channels(operator: AnyOperator, context: Context) -> MaybeS
     source, target, y = context.place(operator.input), context.place(operator.output), operator.output
     frame = KernelFrame(operator.name, 2, element=y.element)
     kernel, lanes = frame.kernel, lanes_of(context.isa, y.element)
+    # [H, W, groups, C / groups] -> [H, W, C / groups, groups]
     with (
         kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,
         kernel.loop(y.width, name="column") as column,

@@ -26,6 +26,7 @@ def schedule_max_pool(operator: AnyOperator, context: Context) -> MaybeScheduled
     kernel, vector = frame.kernel, f"{element}x{phases.lanes}"
     x, y = operator.input, operator.output
     (height, width), (down, across), (apart, beside) = operator.kernel, operator.strides, operator.dilations
+    # each window [kh, kw, C] -> maxima [C]
     for first, step, count in phase_runs(phases.starts):
         with (
             kernel.loop(frame.end - frame.begin, frame.begin, "row") as row,

@@ -52,6 +52,7 @@ def schedule_pool(operator: AnyOperator, context: Context) -> MaybeScheduled:
     start_value, zero_point = frame.scalars
     scale = frame.constants("float32")
     multiplier = kernel.bind(scale.load(0), "multiplier")
+    # int8 [H, W, C] -> int32 sums [C] -> int8 means [1, 1, C]
     with kernel.when(frame.begin < frame.end):
         for first, step, count in phase_runs(phases.starts):
             with kernel.loop(count, name="phase") as number:
@@ -95,6 +96,7 @@ def sum_pixels(
     lanes = tir.split_dtype(tir.dtype_of(start_value))[1]
     wide = kernel.local(1, f"int32x{lanes}")
     kernel.store(wide, 0, start_value)
+    # each block, int8 [rows, columns, lanes] -> int16 sums [lanes], which are added to int32 [lanes]
     for block in blocks:
         with kernel.loop(block.count, name="block") as index:
             narrow = kernel.local(1, f"int16x{lanes}")
