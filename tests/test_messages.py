@@ -150,4 +150,4 @@ def test_the_makefile_says_that_it_starts_and_gives_these_variables() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert f"REPGHOST := {STARTED_BY}=make $(BIN)/repghost" in makefile
     passed = {name.lower() for name in re.findall(r"call option,([A-Z_]+),", makefile)}
-    assert passed - {"amp", "baselines", "gpus"} == VARIABLES - {"target"}
+    assert passed - {"amp", "at_once", "baselines", "gpus"} == VARIABLES - {"target"}
