@@ -1,4 +1,4 @@
-"""Formulas of one number: put together of the nodes that spell them, and called by their names where they have one."""
+"""Unary element-wise functions as lists of steps: composed from ONNX nodes, and recognized where they have a name."""
 
 from __future__ import annotations
 

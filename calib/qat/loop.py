@@ -44,7 +44,7 @@ class AdamRun(Run[N]):
 
     @property
     def steps(self) -> int:
-        """Of the whole run."""
+        """How many steps of the optimizer the whole run has."""
         return self.epochs * self.steps_per_epoch
 
     def set_rate(self, epoch: int, step: int) -> float:

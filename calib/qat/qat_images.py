@@ -30,7 +30,7 @@ class QatImages(Protocol):
 
     @property
     def calibration(self) -> NDArray[np.uint8]:
-        """Those that calibrate, uint8 [N, height, width, channels]."""
+        """The calibration images, uint8 [N, height, width, channels]."""
         ...
 
     @property
@@ -40,17 +40,17 @@ class QatImages(Protocol):
 
     @property
     def held_out_images(self) -> int:
-        """How many choose."""
+        """How many held-out images choose between candidates."""
         ...
 
     @property
     def images_per_epoch(self) -> int:
-        """How many an epoch trains on."""
+        """How many images an epoch trains on."""
         ...
 
     @property
     def steps_per_epoch(self) -> int:
-        """Of the optimizer."""
+        """How many steps of the optimizer an epoch has."""
         ...
 
     def evaluator(self, network: nn.Module, settings: QatSettings, execution: Execution) -> Evaluator:
@@ -93,17 +93,17 @@ class Images:
 
     @property
     def held_out_images(self) -> int:
-        """How many choose."""
+        """How many held-out images choose between candidates."""
         return len(self.held_out.labels)
 
     @property
     def images_per_epoch(self) -> int:
-        """How many an epoch trains on."""
+        """How many images an epoch trains on."""
         return self.training.images_per_epoch
 
     @property
     def steps_per_epoch(self) -> int:
-        """Of the optimizer."""
+        """How many steps of the optimizer an epoch has."""
         return self.training.steps_per_epoch
 
     def evaluator(self, network: nn.Module, settings: QatSettings, execution: Execution) -> ClassEvaluator:

@@ -169,7 +169,7 @@ class _Record(msgspec.Struct):
 
 
 class _BoxRecord(msgspec.Struct):
-    """The same of a detector."""
+    """A detector candidate's figures."""
 
     name: str
     ap50: float

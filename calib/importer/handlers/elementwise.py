@@ -1,4 +1,4 @@
-"""Functions of one number, batch norms, and arithmetic of two tensors or of one and a constant."""
+"""Element-wise operators: unary functions, batch norms, arithmetic of two tensors or of one and a constant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has weights: convolutions, and products with a matrix, which are convolutions over one pixel or a whole map."""
+"""Layers with weights: convolutions, and matrix products, which are convolutions over one pixel or a whole map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What moves numbers: other shapes and orders, parts of maps, maps behind each other, padding, other sizes."""
+"""Operators that only move values: reshape, transpose, slice, split, concatenation, padding, resize."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left of a file that is quantized already: the real numbers, without their rounding."""
+"""Q/DQ nodes of a quantized file that is calibrated anew: values without rounding, clamps at the ends of ranges."""
 
 from __future__ import annotations
 

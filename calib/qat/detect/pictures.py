@@ -128,12 +128,12 @@ class BoxImages:
 
     @property
     def held_out_images(self) -> int:
-        """How many choose."""
+        """How many held-out images choose between candidates."""
         return len(self.held.images)
 
     @property
     def images_per_epoch(self) -> int:
-        """Of all processes together."""
+        """How many images an epoch trains on, all processes together."""
         return self.steps_per_epoch * self.settings.batch * self.feed.ranks.count
 
     @property

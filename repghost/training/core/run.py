@@ -99,7 +99,7 @@ class Run(ABC, Generic[N]):
 
     @property
     def batches_per_epoch(self) -> int:
-        """Of each process."""
+        """How many batches an epoch has in each process."""
         return self.steps_per_epoch * self.accumulate
 
     @property
