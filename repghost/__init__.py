@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from repghost.api.sensitivity import LayerSensitivities as LayerSensitivities
     from repghost.api.shown.results import Comparison as Comparison
     from repghost.api.shown.results import Evaluation as Evaluation
+    from repghost.api.shown.validated import Validated as Validated
+    from repghost.api.shown.validated import ValidatedWidths as ValidatedWidths
     from repghost.api.training.detection import evaluate_detector as evaluate_detector
     from repghost.api.training.detection import export_detector as export_detector
     from repghost.api.training.detection import train_detector as train_detector
@@ -83,8 +85,6 @@ if TYPE_CHECKING:
     from repghost.api.training.recipes import RecipeValues as RecipeValues
     from repghost.api.training.train import train_quantized as train_quantized
     from repghost.api.training.trained import Trained as Trained
-    from repghost.api.validated import Validated as Validated
-    from repghost.api.validated import ValidatedWidths as ValidatedWidths
     from repghost.api.validation import validate as validate
     from repghost.api.validation import validate_widths as validate_widths
     from repghost.checkpoints.checkpoint import read_checkpoint as read_checkpoint
@@ -128,8 +128,8 @@ _LAZY = {
     "Submitted": "repghost.api.boards.submission",
     "Trained": "repghost.api.training.trained",
     "TrainedDetector": "repghost.api.training.detectors",
-    "Validated": "repghost.api.validated",
-    "ValidatedWidths": "repghost.api.validated",
+    "Validated": "repghost.api.shown.validated",
+    "ValidatedWidths": "repghost.api.shown.validated",
     "Verification": "compile.bundle.verification",
     "accuracy": "repghost.api.evidence",
     "advise": "repghost.api.boards.advice",

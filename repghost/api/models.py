@@ -126,6 +126,8 @@ def find_bundle(path: Path, precision: str | None = None) -> Path:
         for name in wanted:
             if (path / place / name / MANIFEST).exists():
                 return path / place / name
+    if (path / "model.safetensors").is_file():
+        raise UsageError(f"{path} is the folder of a training run; its network is {path / 'model.safetensors'}.")
     there = sorted(str(found.parent.relative_to(path)) for found in path.glob(f"*/*/{MANIFEST}"))
     held = f"holds {', '.join(there)}" if there else "holds no bundle"
     raise UsageError(

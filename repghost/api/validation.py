@@ -16,7 +16,7 @@ from repghost.api.evaluation import Recorder
 from repghost.api.shown.mistakes import check_place, write_mistakes
 from repghost.api.shown.notes import warn_of
 from repghost.api.shown.progress import Progress, follow
-from repghost.api.validated import Validated, ValidatedWidths
+from repghost.api.shown.validated import Validated, ValidatedWidths
 from repghost.data import ImageSet
 from repghost.data.images.chosen_preprocess import with_values
 from repghost.data.subset import choose_balanced

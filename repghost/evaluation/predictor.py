@@ -50,6 +50,12 @@ def common_preprocess(predictors: Sequence[Predictor]) -> Preprocess:
     """
     first = predictors[0]
     for other in predictors[1:]:
+        if other.preprocess.channels != first.preprocess.channels:
+            raise UsageError(
+                f"{other.source} takes images of {other.preprocess.channels} channels and {first.source} of "
+                f"{first.preprocess.channels}, so they cannot be compared picture by picture; validate them one after "
+                "the other."
+            )
         if other.preprocess != first.preprocess:
             raise UsageError(
                 f"{other.source} and {first.source} prepare their pictures differently ({other.preprocess.to_dict()} "

@@ -92,7 +92,7 @@ def train(
     if not steps:
         raise UsageError(
             f"{len(dataset)} training pictures do not fill one step of {recipe.batch} x {ranks.count} processes x "
-            f"{recipe.execution.accumulate}; lower {option('batch')}."
+            f"{recipe.execution.accumulate}; lower {option('batch')}.{_unread(feed.broken)}"
         )
     weights = None if options.weights is None else options.weights.ordered(classes)
     with alone_in(folder, ranks):
@@ -103,6 +103,11 @@ def train(
         result = _result(run, task.history, feed, folder)
         hooks.end(result.model, result.history)
         return result
+
+
+def _unread(broken: tuple[str, ...]) -> str:
+    """Return a sentence on the pictures that are missing because nobody can read them, "" where there are none."""
+    return f" {len(broken)} of them cannot be read, the first: {broken[0]}" if broken else ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ from repghost.terminal import say, say_page
 
 if TYPE_CHECKING:
     from repghost.api.shown.results import Evaluation
-    from repghost.api.validated import Validated, ValidatedWidths
+    from repghost.api.shown.validated import Validated, ValidatedWidths
 
 
 @click.command("validate", short_help="Top-1 of networks: raw, EMA, fused, int8, compiled.")

@@ -121,6 +121,11 @@ def test_a_bundle_of_another_machine_is_one_sentence(tmp_path: Path) -> None:
         repghost.load(tmp_path / other)
     with pytest.raises(UsageError, match="unknown precision"):
         repghost.load(tmp_path, "int4")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.safetensors").touch()
+    for read in (repghost.load, repghost.verify, repghost.predict):
+        with pytest.raises(UsageError, match=r"folder of a training run.*model\.safetensors"):
+            read(tmp_path / "run", *([IMAGES[:1]] if read is repghost.predict else []))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torch import nn
 import repghost
 from repghost.api.networks.opened import open_float
 from repghost.errors import NoteWarning, UsageError
+from repghost.evaluation.predictor import Predictor, common_preprocess
 from repghost.exporters.onnx import graph_onnx, to_bytes
 from tests.support.small_classifier import CLASSES, PREPROCESS, image, small_classifier, write_set
 
@@ -121,6 +122,12 @@ def test_images_for_another_preprocessing_cannot_be_compared() -> None:
     other.__dict__["preprocess"] = repghost.Preprocess(size=16, resize=16)
     with pytest.raises(UsageError, match="prepare their pictures differently"):
         repghost.compare(NET, other, (IMAGES, LABELS))
+    colours, grey = (
+        Predictor("net", f"{len(mean)}", "", "", repghost.Preprocess(32, 32, mean=mean, std=mean), 3, None, np.asarray)
+        for mean in ((0.5,) * 3, (0.5,))
+    )
+    with pytest.raises(UsageError, match=r"takes images of 1 channels and 3 of 3.*one after the other\.$"):
+        common_preprocess([colours, grey])
 
 
 class Pair(nn.Module):

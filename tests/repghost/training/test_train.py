@@ -222,8 +222,11 @@ class WithBroken(ArraySet):
 def test_broken_images_are_named_and_left_out(tmp_path: Path) -> None:
     made = made_set()
     dataset = WithBroken(made.source, made.classes, made.images, made.labels)
-    result = train(RECIPE, dataset, tmp_path)
+    result = train(RECIPE, dataset, tmp_path / "run")
     assert sorted(result.broken) == ["made#5: broken on purpose", "made#60: broken on purpose"]
+    left = len(dataset) - RECIPE.held_out
+    with pytest.raises(UsageError, match=r"lower batch=\. 2 of them cannot be read, the first: made#\d+: broken on"):
+        train(RECIPE.changed(batch=left // 2, accumulate=2), dataset, tmp_path / "more")
 
 
 @pytest.mark.slow
