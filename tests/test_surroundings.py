@@ -49,7 +49,8 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Result:
 # One process imports what a run loads; for each limit a child of it calibrates.
 LIMITED = """
 import os, resource, sys
-import repghost.commands.quantization.quantize, calib.quantize, calib.ptq.search_settings
+import safetensors.torch, tqdm, repghost.api.quantization, repghost.commands.quantization.quantize
+import calib.importer.import_module, calib.quantize, calib.ptq.search_settings
 from repghost.cli import cli
 used = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmSize")) << 10
 for megabytes in sys.argv[1].split():

@@ -32,13 +32,15 @@ def run_side_by_side(commands: Mapping[Path, Sequence[str]], at_once: int, say: 
         KeyboardInterrupt: on Ctrl-C and SIGTERM; the programs have had END_S seconds to end.
     """
     waiting, running, failed = list(commands.items()), dict[Path, subprocess.Popen[bytes]](), list[Path]()
-    with _sigterm_as_ctrl_c():
+    with _asked_to_stop() as asked:
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
                     log, words = waiting.pop(0)
                     running[log] = _start(words, log)
                     say(f"{log.parent.name}: begun; {log} follows it")
+                if asked():
+                    raise KeyboardInterrupt
                 time.sleep(LOOK_S)
                 for log in [log for log, process in running.items() if process.poll() is not None]:
                     code = running.pop(log).returncode
@@ -61,14 +63,16 @@ def _start(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 @contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Make SIGTERM an exception, so that what was started is ended first."""
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Yield whether SIGINT or SIGTERM arrived: neither comes between the start of a program and the note of it."""
+    received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        received.append(number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield lambda: bool(received)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
