@@ -222,12 +222,15 @@ def _check_entry(name: str, entry: Any) -> None:
         raise IntegrityError(f"{MANIFEST}: the sha256 of {name!r} is not 64 lower-case hexadecimal digits.")
 
 
-def _hint(path: Path) -> str:
-    """Return what to give, or to do, instead of a folder without bundles."""
+def refuse_training_run(path: Path) -> None:
+    """Refuse the folder of a training run where a bundle is meant.
+
+    Raises:
+        UsageError: with its network.
+    """
     weights = path / "model.safetensors"
     if weights.is_file():
-        return f"it is the folder of a training run, whose network is {weights}."
-    return f"build one with '{command('compile')}'."
+        raise UsageError(f"{path} is no bundle but the folder of a training run, whose network is {weights}.")
 
 
 def check_bundle(path: Path) -> Bundle:
@@ -249,7 +252,13 @@ def check_bundle(path: Path) -> Bundle:
         raise UsageError(f"{path} is no folder; give the folder of a bundle, e.g. build/<model>/arm64/int8.")
     if not os.path.lexists(path / MANIFEST):
         found = sorted(str(entry.parent) for entry in (*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}")))
-        hint = f"there are bundles in it: {', '.join(found[:SHOWN])}." if found else _hint(path)
+        if not found:
+            refuse_training_run(path)
+        hint = (
+            f"there are bundles in it: {', '.join(found[:SHOWN])}."
+            if found
+            else f"build one with '{command('compile')}'."
+        )
         raise UsageError(f"{path} holds no {MANIFEST}, so it is no bundle; {hint}")
     text = read_plain_file(path / MANIFEST, 1 << 20)
     manifest = parse_manifest(text)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from compile.bundle.host_model import HostModel, Prediction, check_host_bundle
-from compile.bundle.manifest import MANIFEST
+from compile.bundle.manifest import MANIFEST, refuse_training_run
 from compile.targets.precisions import PRECISIONS
 from compile.targets.table import HOST, host_target
 from repghost.api.accepted.images import Reader
@@ -126,9 +126,9 @@ def find_bundle(path: Path, precision: str | None = None) -> Path:
         for name in wanted:
             if (path / place / name / MANIFEST).exists():
                 return path / place / name
-    if (path / "model.safetensors").is_file():
-        raise UsageError(f"{path} is the folder of a training run; its network is {path / 'model.safetensors'}.")
     there = sorted(str(found.parent.relative_to(path)) for found in path.glob(f"*/*/{MANIFEST}"))
+    if not there:
+        refuse_training_run(path)
     held = f"holds {', '.join(there)}" if there else "holds no bundle"
     raise UsageError(
         f"{path} {held}, and no {precision or ''} bundle for this machine".replace("  ", " ")
