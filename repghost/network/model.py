@@ -13,7 +13,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from repghost.errors import UsageError
-from repghost.network.blocks import ConvBnAct, RepGhostBottleneck, RepGhostModule, dropout, refuse_training
+from repghost.network.blocks import (
+    ConvBnAct,
+    RepGhostBottleneck,
+    RepGhostModule,
+    VectorConv2d,
+    dropout,
+    refuse_training,
+)
 from repghost.network.features import FeatureMaps, feature_info_of
 from repghost.network.spec import HEAD_CHANNELS, Branches, ModelSpec, network_shape, parse_width
 
@@ -66,7 +73,7 @@ class RepGhostNet(nn.Module):
         stages.append(nn.Sequential(ConvBnAct(last_channels, shape.tail_channels)))
         self.blocks = nn.Sequential(*stages)
         self.global_pool = nn.AdaptiveAvgPool2d(1)
-        self.conv_head = nn.Conv2d(shape.tail_channels, HEAD_CHANNELS, 1)
+        self.conv_head = VectorConv2d(shape.tail_channels, HEAD_CHANNELS)
         self.act2 = nn.ReLU(inplace=True)
         self.classifier = nn.Linear(HEAD_CHANNELS, num_classes)
 
