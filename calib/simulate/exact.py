@@ -142,7 +142,7 @@ class ExactNetwork:
         layer = self._layers[op.name]
         centred = (x - self._spec.activations[op.input].zero_point).to(layer.weight.dtype)
         if layer.geometry is None:
-            sums = F.conv2d(centred.flatten(1)[:, :, None, None], layer.weight)
+            sums = F.linear(centred.flatten(1), layer.weight.flatten(1))[:, :, None, None]
         else:
             sums = convolve(layer.geometry, centred, layer.weight, None)
         return sums.to(torch.int32) + layer.start

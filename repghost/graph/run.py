@@ -154,6 +154,9 @@ def _clamped_result(x: torch.Tensor, clamp: Clamp) -> torch.Tensor:
 
 def convolve(op: Convolution, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Return a convolution without its clamp, as fast as the machine can: [N, O, H, W]."""
+    if (*x.shape[2:], *weight.shape[2:], op.groups) == (1, 1, 1, 1, 1) and not any(op.pads):
+        # A matrix product; oneDNN's convolution of one position takes 4 to 12 times as long (AVX-512, batch 128).
+        return F.linear(x.flatten(1), weight.flatten(1), bias)[:, :, None, None]
     top, left, bottom, right = op.pads
     if (top, left) != (bottom, right):
         x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0

@@ -7,9 +7,10 @@ from typing import get_args
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from repghost.graph.operators import INPUT, Classifier, Convolution, Graph, Operator
-from repghost.graph.run import FLOAT, Kernels, float_kernels, followed_by, run, run_operator
+from repghost.graph.run import FLOAT, Kernels, convolve, float_kernels, followed_by, run, run_operator
 from repghost.graph.trace import graph_of
 from repghost.network.fuse import fuse
 from tests.support.lively_network import lively_model, random_images
@@ -83,3 +84,13 @@ def test_what_follows_a_kernel_sees_the_operator_and_its_value(graph: Graph, x: 
         changed = run_operator(op, followed_by(FLOAT, change), {INPUT: x})
         assert torch.equal(changed, run_operator(op, FLOAT, {INPUT: x}) + 1)
     assert seen == [op.name]
+
+
+@pytest.mark.parametrize("side", [1, 2])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_convolution_of_one_position_is_the_same_convolution(side: int, groups: int) -> None:
+    torch.manual_seed(0)
+    x, weight, bias = torch.randn(3, 8, side, side), torch.randn(12, 8 // groups, 1, 1), torch.randn(12)
+    op = Convolution("head", INPUT, weight.numpy(), bias.numpy(), (2, 2), groups=groups)
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), (2, 2), groups=groups).float()
+    torch.testing.assert_close(convolve(op, x, weight, bias), expected)
