@@ -247,7 +247,14 @@ def _report(
     """Write the report, as JSON and as a page."""
     with this.progress.stage("report"):
         result = RunResult(
-            this.subject, this.config, programs.all(), evaluation, packed, this.folder, error, this.request.data
+            subject=this.subject,
+            config=this.config,
+            programs=programs.all(),
+            evaluation=evaluation,
+            packed=packed,
+            folder=this.folder,
+            layer_error=error,
+            data=this.request.data,
         )
         made = {**build_report(result), MADE_OF: made_of(this.request, this.subject)}
         report = finish_report(this.folder, made)

@@ -80,8 +80,17 @@ def _imported(data: bytes, folder: Path | None, size: Pair | None, several: bool
     metadata = tuple((entry.key, entry.value) for entry in model.metadata_props)
     labels = _labels(dict(metadata), classes)
     kept = {now: scale for name, scale in scales if (now := drafts.name_now(name)) in graph.names()}
-    return Imported(graph, (shape[ROWS], shape[COLUMNS]), shape[CHANNELS], classes, labels, metadata,
-                    (*walk.notes, *notes), results, kept)  # fmt: skip
+    return Imported(
+        graph=graph,
+        size=(shape[ROWS], shape[COLUMNS]),
+        channels=shape[CHANNELS],
+        classes=classes,
+        labels=labels,
+        metadata=metadata,
+        notes=(*walk.notes, *notes),
+        results=results,
+        scales=kept,
+    )
 
 
 def _set_size(model: onnx.ModelProto, size: Pair) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from repghost.graph.operators import Graph, Pair
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Imported:
     """A float network from outside.
 

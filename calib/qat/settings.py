@@ -56,7 +56,7 @@ class Schedule:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class QatSettings:
     """How a network is trained under quantization.
 

@@ -69,7 +69,17 @@ def _layer(graph: QdqGraph, item: LoweredNode, kernel: str) -> Layer:
         node = item.node
         output = _channels_last(graph.shapes[node.output])
         source = _channels_last(graph.shapes[node.operands[0]]) if node.operands else output
-        return Layer(node.name, node.operator, source, output, 0, 0, FLOAT, operator.reason, kernel)
+        return Layer(
+            name=node.name,
+            operator=node.operator,
+            input=source,
+            output=output,
+            macs=0,
+            weight_bytes=0,
+            arithmetic=FLOAT,
+            reason=operator.reason,
+            kernel=kernel,
+        )
     return replace(_operator_layer(operator, kernel), note=_note(item.node, operator))
 
 

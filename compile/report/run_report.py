@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 JSON_FILE, PAGE_FILE, QDQ_FILE = "report.json", "report.md", "model.qdq.onnx"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """What one run was about and what it made."""
 

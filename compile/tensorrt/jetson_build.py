@@ -15,7 +15,7 @@ from compile.tensorrt.network.placement import PlacementOptions
 from compile.tensorrt.samples import Expected
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class JetsonBuild:
     """The networks of a bundle, and the logits they have to give for its samples.
 

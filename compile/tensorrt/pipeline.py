@@ -210,7 +210,17 @@ def _write(this: _Run, networks: Networks) -> JetsonBuild:
         }
         progress.note = ", ".join(f"{kind} within {values.tolerance:.3g}" for kind, values in expected.items())
     config, calibration = _calibration(this)
-    return JetsonBuild(subject, networks, int8, fp16, this.options, config, calibration, samples, expected)
+    return JetsonBuild(
+        subject=subject,
+        networks=networks,
+        int8=int8,
+        fp16=fp16,
+        options=this.options,
+        config=config,
+        calibration=calibration,
+        samples=samples,
+        expected=expected,
+    )
 
 
 def _calibration(this: _Run) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

@@ -35,7 +35,7 @@ MISTAKES = 500  # that are written with their images
 CACHE = "build/.cache"  # where compiled objects are kept
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Arguments:
     """The arguments that both functions share, each under its own name."""
 
@@ -123,10 +123,23 @@ def validate(
         raise UsageError("there is nothing to measure; a network is a checkpoint, a QDQ file or a bundle.")
     multiplier = None if width is None else parse_width(width, custom=True)
     wanted = _Arguments(
-        split, images, seed, as_path(preprocess), multiplier, None if weights is None else str(weights), batch,
-        compiled, Path(cache), class_order, progress, workers, img_size, crop_pct, ema,
-        None if mistakes is None else Recorder(MISTAKES),
-    )  # fmt: skip
+        split=split,
+        images=images,
+        seed=seed,
+        preprocess=as_path(preprocess),
+        width=multiplier,
+        weights=None if weights is None else str(weights),
+        batch=batch,
+        compiled=compiled,
+        cache=Path(cache),
+        class_order=class_order,
+        progress=progress,
+        workers=workers,
+        img_size=img_size,
+        crop_pct=crop_pct,
+        ema=ema,
+        recorder=None if mistakes is None else Recorder(MISTAKES),
+    )
     if mistakes is not None:
         check_place(Path(mistakes))
         if len(named) > 1:
@@ -192,9 +205,22 @@ def validate_widths(
         UsageError: when the folder has no checkpoint, or two of one width; and as `repghost.validate`.
     """
     wanted = _Arguments(
-        split, images, seed, as_path(preprocess), None, None, batch, compiled, Path(cache), class_order, progress,
-        workers, img_size, crop_pct, False,
-    )  # fmt: skip
+        split=split,
+        images=images,
+        seed=seed,
+        preprocess=as_path(preprocess),
+        width=None,
+        weights=None,
+        batch=batch,
+        compiled=compiled,
+        cache=Path(cache),
+        class_order=class_order,
+        progress=progress,
+        workers=workers,
+        img_size=img_size,
+        crop_pct=crop_pct,
+        ema=False,
+    )
     place = place_of(data, class_map, val_share)
     with join(device, dist_timeout) as ranks:
         dataset = place.open(split).images

@@ -126,10 +126,28 @@ def train(
     named = None if recipe is None else recipe_with(recipe, values)
     opened = place_of(data, class_map, val_share)
     wanted = TrainArguments(
-        opened.path, place, how, train_split, val_split, as_path(val_data), _text(pretrained), _text(teacher_weights),
-        num_classes, workers, pin_mem, validation_batch_size_multiplier, broken_limit, recovery_interval, log_interval,
-        tensorboard, wandb, class_order, opened.class_map, opened.val_share, frozenset(values),
-    )  # fmt: skip
+        data=opened.path,
+        folder=place,
+        resume=how,
+        train_split=train_split,
+        val_split=val_split,
+        val_data=as_path(val_data),
+        pretrained=_text(pretrained),
+        teacher_weights=_text(teacher_weights),
+        num_classes=num_classes,
+        workers=workers,
+        pin_mem=pin_mem,
+        validation_batch_size_multiplier=validation_batch_size_multiplier,
+        broken_limit=broken_limit,
+        recovery_interval=recovery_interval,
+        log_interval=log_interval,
+        tensorboard=tensorboard,
+        wandb=wandb,
+        class_order=class_order,
+        class_map=opened.class_map,
+        val_share=opened.val_share,
+        chosen=frozenset(values),
+    )
     part = quantized_part(qat, qat_epochs, qat_images, values.get("seed") or 0, place, how)
     with join(device, TIMEOUT if dist_timeout is None else dist_timeout) as ranks:
         if dist_timeout is not None and ranks.count == 1:

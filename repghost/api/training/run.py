@@ -47,7 +47,7 @@ WRITTEN = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainArguments:
     """The arguments of `repghost.train` beside its recipe, each under its own name; None where it was not given."""
 
@@ -173,8 +173,18 @@ def run(
         write_trained(folder / MODEL_FILE, recipe, result, names, found, again)
     with_facts(model, recipe.preprocess, names)
     ranks.wait()
-    return Trained(model, folder / MODEL_FILE, recipe, result.history, result.kept, found, untested, result.broken,
-                   None, tuple(tell.notes))  # fmt: skip
+    return Trained(
+        model=model,
+        path=folder / MODEL_FILE,
+        recipe=recipe,
+        history=result.history,
+        kept=result.kept,
+        test=found,
+        untested=untested,
+        broken=result.broken,
+        quantized=None,
+        notes=tuple(tell.notes),
+    )
 
 
 def _hooks(followed: Followed, should_stop: Callable[[], bool], bars: ExitStack) -> Hooks:

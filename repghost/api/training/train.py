@@ -142,9 +142,24 @@ def train_quantized(
         dataset = _labelled(data, q, class_order)
         module, name = open_teacher(teacher, q.preprocess, q.network.classes, q.network.labels, teacher_weights)
     settings = QatSettings(
-        mode, epochs, images, batch, learning_rate, scale_learning_rate, distill_alpha, distill_temperature, held_out,
-        seed, crop_padding, flip, statistics_momentum, schedule or Schedule(), distill_kind, name, amp_dtype,
-    )  # fmt: skip
+        mode=mode,
+        epochs=epochs,
+        images=images,
+        batch=batch,
+        learning_rate=learning_rate,
+        scale_learning_rate=scale_learning_rate,
+        distillation=distill_alpha,
+        temperature=distill_temperature,
+        held_out=held_out,
+        seed=seed,
+        crop_padding=crop_padding,
+        flip=flip,
+        statistics_momentum=statistics_momentum,
+        schedule=schedule or Schedule(),
+        distillation_kind=distill_kind,
+        teacher=name,
+        amp=amp_dtype,
+    )
     place = None if state is None else Path(state)
     with (
         interruptible(TrainingStoppedError, place) as should_stop,
