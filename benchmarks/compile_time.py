@@ -149,7 +149,7 @@ def goal_sentences(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a sentence for each goal: reached, or missed by how much, or not measured."""
     sentences = []
     for run in (run for run in runs if run["width"] == 0.5):
-        besides = " `--no-host` leaves out the builds that only judge and measure here." if run["host"] else ""
+        besides = " `--no-host` leaves out the builds that only evaluate and measure here." if run["host"] else ""
         sentences.append(_sentence(f"0.5x for {made_for(run['host'])}", COMPILE_ONE, run) + besides)
     alone = [run for run in runs if not run["host"]]
     if len({run["width"] for run in alone}) == len(WIDTHS):

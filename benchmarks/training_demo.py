@@ -24,10 +24,14 @@ def compare_runs(run: Path, carried: Path) -> dict[str, Any]:
     again, first = read_checkpoint(run / "model.safetensors"), read_checkpoint(carried)
     for checkpoint, path in ((again, run), (first, carried)):
         if checkpoint.metadata.get("recipe", {}).get("name") != "demo" or not checkpoint.metadata.get("test"):
-            raise UsageError(f"{path}: not a network of `repghost train --recipe demo` that a test split judged.")
+            raise UsageError(
+                f"{path}: not a network of `repghost train --recipe demo` that was evaluated on a test split."
+            )
     tests = [checkpoint.metadata["test"] for checkpoint in (again, first)]
     if tests[0]["pictures"] != tests[1]["pictures"]:
-        raise UsageError(f"{run} was judged on {tests[0]['pictures']} pictures, {carried} on {tests[1]['pictures']}.")
+        raise UsageError(
+            f"{run} was evaluated on {tests[0]['pictures']} pictures, {carried} on {tests[1]['pictures']}."
+        )
     lines = (run / LOG_FILE).read_text(encoding="utf-8").splitlines()
     return {
         "again": _figures(again),

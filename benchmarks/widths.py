@@ -77,8 +77,8 @@ class WidthsRequest:
         )
         if not recipe.held_out:
             raise UsageError(
-                f"recipe {recipe.name!r} judges by a split of its own; widths are trained by one that holds pictures "
-                "out: demo, cifar or cifar-short."
+                f"recipe {recipe.name!r} evaluates on a split of its own; widths are trained by one that holds "
+                "pictures out: demo, cifar or cifar-short."
             )
         self.multipliers()
         read_config(self.config, None)
@@ -141,7 +141,7 @@ def make_once(file: Path, words: list[str], key: dict[str, Any], more: Sequence[
 @click.option("--recipe", default="demo", show_default=True, help="demo, cifar or cifar-short.")
 @click.option("--epochs", type=int, help="Passes over the pictures, instead of the recipe's.")
 @click.option("--batch", type=int, help="Pictures per step, instead of the recipe's.")
-@click.option("--held-out", type=int, help="Training pictures that judge each epoch, instead of the recipe's.")
+@click.option("--held-out", type=int, help="Training pictures to evaluate each epoch on, instead of the recipe's.")
 @click.option("--seed", type=int, help="Start of every random choice.")
 @click.option("--amp-dtype", help="bfloat16 or float16, for a GPU, which is used where there is one.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1), help="Calibration pictures.")

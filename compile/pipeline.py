@@ -120,7 +120,7 @@ def _loaded(subject: Subject) -> str:
     if isinstance(subject, FloatSubject):
         facts.append(f"{len(subject.calibration.labels)} pictures to calibrate with")
     unmeasured = f"accuracy not measured: {subject.unmeasured}"
-    facts.append(f"{len(subject.test.labels)} to judge by" if subject.test else unmeasured)
+    facts.append(f"{len(subject.test.labels)} to evaluate on" if subject.test else unmeasured)
     return f"{subject.name}, {subject.weights['kind']} weights, {size} px, {', '.join(facts)}"
 
 

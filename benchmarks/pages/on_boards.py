@@ -108,10 +108,10 @@ def _measured(sent: Sequence[Sent]) -> list[str]:
 
 def _result(sent: Sent, it: Result) -> tuple[str, ...]:
     machine = BOARDS[sent.submission.board].label if sent.submission.board in BOARDS else sent.submission.machine
-    judged, throttled = it.accuracy, {None: "not said", True: "yes", False: "no"}[it.throttled]
-    top1 = "-" if judged is None else f"{100 * judged.correct / judged.pictures:.2f} % of {judged.pictures}"
-    if judged is not None and judged.equal is not None:
-        top1 += f", {judged.equal} to the bit"
+    evaluated, throttled = it.accuracy, {None: "not said", True: "yes", False: "no"}[it.throttled]
+    top1 = "-" if evaluated is None else f"{100 * evaluated.correct / evaluated.pictures:.2f} % of {evaluated.pictures}"
+    if evaluated is not None and evaluated.equal is not None:
+        top1 += f", {evaluated.equal} to the bit"
     clock, celsius = it.clock_mhz[1], it.celsius[1]
     return (
         machine + (f", cores {it.cores}" if it.cores else ""), it.model, str(it.size), it.target, it.precision,

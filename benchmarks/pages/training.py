@@ -47,7 +47,7 @@ def render_training(found: dict[str, Any]) -> str:
         f"PyTorch {machine['torch']}, timm {step['timm']}; seconds are the processor's.",
         "",
         f"- Epoch: {epoch['pictures']} pictures, {seconds['ours']:.1f} s of ours and {seconds['bare']:.1f} s of the "
-        f"bare loop, in turns batch by batch; judging {seconds['judging']:.1f} s more. "
+        f"bare loop, in turns batch by batch; evaluation {seconds['judging']:.1f} s more. "
         f"{epoch['ours_pictures_per_second']:.0f} pictures/s.",
         f"- Step: {step['pairs']} pairs in turns on one batch, the median of their ratios and its 95 % interval. Ours "
         "is the network, loss, backward pass, SGD in one kernel and average; timm's is its own network, optimizer and "

@@ -76,7 +76,7 @@ COMPILE_ALL = Goal("all eight widths for arm64", 300.0, "s", where=("processor_s
 
 TRAINING = {
     "epoch": Goal("an epoch of our loop / of a bare loop over preloaded tensors", 1.15, where=("epoch", "ratio")),
-    "evaluated": Goal("the same, with our judgement of the held-out pictures", 1.15,
+    "evaluated": Goal("the same, with our evaluation of the held-out pictures", 1.15,
                       where=("epoch", "ratio_with_judging")),
     "step": Goal("our step / timm's network and step", 1.0, where=("step", "ratio")),
     "loader": Goal("pictures that one core decodes / that one core trains on", 1.0, at_least=True,

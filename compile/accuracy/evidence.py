@@ -126,7 +126,7 @@ def _write(networks: list[dict[str, Any]], earlier: Sequence[dict[str, Any]], do
     networks = networks + [network for network in earlier if network["sha256"] not in measured]
     if len({network["test"]["sha256"] for network in networks}) > 1:
         raise UsageError(
-            "the networks were not judged by the same test pictures: they prepare them differently, or "
+            "the networks were not evaluated on the same test pictures: they prepare them differently, or "
             f"{option('data')} is another set than that of the networks to add to. One document compares on one set."
         )
     networks.sort(key=lambda network: (network["width"] or math.inf, network["name"]))

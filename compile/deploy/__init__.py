@@ -11,5 +11,5 @@ verify_on_board  the bundle replays its recorded images there
 install      all of these in order; rollback, inventory
 choose       which bundle of a run's folder suits the board
 measure      latency on boards
-judge        accuracy on boards, of labelled images from judged_images
+evaluate     accuracy on boards, of what labelled_images gives
 """

@@ -26,7 +26,7 @@ def check_gate(bundle: Bundle, limit_points: float = DROP_LIMIT_POINTS) -> str:
     reason = refusal(bundle.manifest, limit_points)
     if reason:
         raise AccuracyGateError(
-            f"{bundle.path} may not be deployed: {reason}. Compile it with pictures that judge it "
+            f"{bundle.path} may not be deployed: {reason}. Compile it with labelled pictures "
             f"({option('data', 'DIR')}), or say {option('accept_unmeasured', True)}."
         )
     evaluated = _evaluated(bundle.manifest, bundle.manifest["accuracy"])

@@ -11,10 +11,10 @@ from typing import Any
 
 from compile.bundle.manifest import Bundle, check_bundle
 from compile.deploy.copy import BUNDLES, RUNNER
+from compile.deploy.evaluate import evaluate_on_board
 from compile.deploy.fit import check_fit
 from compile.deploy.install import place
-from compile.deploy.judge import judge_on_board
-from compile.deploy.judged_images import JudgedImages
+from compile.deploy.labelled_images import LabelledImages
 from compile.deploy.lock import lock_board
 from compile.deploy.probe import SLOWER_CLOCK, BoardFacts, probe
 from compile.deploy.ssh.connection import Connection
@@ -39,7 +39,9 @@ class BoardRun:
     seconds: int | None = None  # measure so long, whatever `runs` is, and keep the curve
     cores: str | None = None  # a list like "4-7": the cores to stay on
     limit_s: float = LIMIT_S
-    judged: Mapping[str, JudgedImages] = field(default_factory=dict)  # by the digest of the bundle that judges them
+    labelled: Mapping[str, LabelledImages] = field(
+        default_factory=dict
+    )  # by the digest of the bundle that classifies them
 
     @property
     def where(self) -> list[str]:
@@ -133,7 +135,7 @@ def measure_on_board(
     """Measure a bundle on one board; what was copied for it is removed again, what runs there is not touched.
 
     Returns:
-        "latencies", "facts" of the board, and where images are judged "accuracy".
+        "latencies", "facts" of the board, and where there are labelled images "accuracy".
 
     Raises:
         RepGhostError: when the bundle does not fit or the board does not verify it.
@@ -151,10 +153,10 @@ def measure_on_board(
                 "latencies": [_measure(connection, folder, wanted, threads) for threads in wanted.threads],
                 "facts": before.to_dict(),
             }
-            if bundle.digest in wanted.judged:
+            if bundle.digest in wanted.labelled:
                 words = ["--threads", str(wanted.threads[0]), *wanted.where]
-                judged = wanted.judged[bundle.digest]
-                measured["accuracy"] = judge_on_board(connection, bundle, folder, judged, words, say)
+                labelled = wanted.labelled[bundle.digest]
+                measured["accuracy"] = evaluate_on_board(connection, bundle, folder, labelled, words, say)
         finally:
             if folder != f"{BUNDLES}/{bundle.digest}":
                 with suppress(DeviceUnreachableError):  # a board that is gone: the next deployment removes it

@@ -135,8 +135,8 @@ def _purpose(model: Mapping[str, Any], devices: str) -> list[str]:
     else:
         what = "Maps or vectors of pictures on devices", "the results that labels.txt names"
     return [
-        f"{what[0]}: {devices}. It gives {what[1]}. It was judged on the pictures named below and says nothing about "
-        "others; check it on your own before decisions about people depend on it."
+        f"{what[0]}: {devices}. It gives {what[1]}. It was evaluated on the pictures named below and says nothing "
+        "about others; check it on your own before decisions about people depend on it."
     ]
 
 
@@ -195,7 +195,9 @@ def _images(accuracy: Mapping[str, Any]) -> list[str]:
     if not accuracy["measured"]:
         return []
     test = accuracy["test"]
-    return [f"- judged by {test['pictures']} pictures of {test['data']}, split {test['split']}, used for nothing else"]
+    return [
+        f"- evaluated on {test['pictures']} pictures of {test['data']}, split {test['split']}, used for nothing else"
+    ]
 
 
 def _quantization(report: Mapping[str, Any], build: Mapping[str, Any]) -> list[str]:

@@ -85,12 +85,12 @@ def _with_results(graph: QdqGraph, path: Path, name: str, request: SubjectReques
     """Return a network with several results: a detector, or maps that only their user understands.
 
     Raises:
-        UsageError: for labelled images, which cannot judge it here, or a detector whose results do not fit its rule.
+        UsageError: for labelled images, which are not evaluated here, or a detector whose results do not fit its rule.
     """
     if request.data is not None:
         raise UsageError(
             f"{path} gives several results and no scores of classes, so {option('data', str(request.data))} cannot "
-            "judge it here; leave it out. 'repghost detect-validate' measures detectors."
+            "evaluate it here; leave it out. 'repghost detect-validate' measures detectors."
         )
     rule, labels = rule_of(graph), graph.outputs
     if rule is not None:

@@ -163,7 +163,7 @@ def find_conflicts(summary: Summary) -> list[str]:
     for (model, _, data), networks in by_weights.items():
         if len({network.data_sha256 for network in networks if network.data_sha256}) > 1:
             files = " and ".join(sorted({network.source for network in networks}))
-            found.append(f"{model}: {files} judge the same weights by different pictures of {data!r}.")
+            found.append(f"{model}: {files} evaluate the same weights on different pictures of {data!r}.")
         shares = {(network.data_sha256, network.fp32) for network in networks if network.fp32 is not None}
         if len(shares) > len({digest for digest, _ in shares}):
             files = " and ".join(sorted({network.source for network in networks}))

@@ -90,11 +90,11 @@ class _Left:
         self._expected = list(found.seconds) if found else []
         self._spent = self._guessed = 0.0
         if found:
-            judging, calibrating = found.images
+            evaluating, calibrating = found.images
             widths = "1 width" if len(requests) == 1 else f"{len(requests)} widths"
             say(
                 f"{widths} will take {duration(sum(found.seconds))} on this machine, guessed by a few pictures: "
-                f"{judging} judge each of them, {calibrating} calibrate. What is finished is kept when the run is "
+                f"each is evaluated on {evaluating}, {calibrating} calibrate. What is finished is kept when the run is "
                 "stopped."
             )
 

@@ -164,7 +164,7 @@ class Dataset:
 
     @cached_property
     def calibration(self) -> Split:
-        """The images that choose scales: the split of that name, or the one to train on; never one that is judged by.
+        """The images that choose scales: the split of that name, or the one to train on; never the test split.
 
         Raises:
             UsageError: when the set has neither.

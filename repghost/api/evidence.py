@@ -81,7 +81,7 @@ def accuracy(
 
     Args:
         networks: checkpoints with their branches, float ONNX files, "timm:NAME" or "torchvision:NAME".
-        data: a set of images with a split to judge by: what `repghost.open_dataset` returned, or its path.
+        data: a set of images with a split to evaluate on: what `repghost.open_dataset` returned, or its path.
         preprocess: a JSON file, for a checkpoint that has none.
         weights: of a name: a weight file, or "pretrained".
         class_order: of a network that does not name its classes.
@@ -92,7 +92,7 @@ def accuracy(
         kept: measure nothing: write what is kept, and name what is not there.
         add: keep the networks in the document that are not among these.
         images: how many calibrate.
-        test_images: how many judge; None: all.
+        test_images: how many to evaluate on; None: all.
         pythons: interpreters that have other tools (onnxruntime, nncf, nvidia-modelopt); none: this one.
         arm64: compare the arm64 build under emulation.
         cells: the folder where measurements are kept.

@@ -74,7 +74,7 @@ def quantize(
         algorithm: an observer for every layer without an entry of its own, "answers" (one for each tensor), or "auto"
             (a search; needs labels).
         max_drop: of a search: percentage points of top-1 that may be lost; None: 0.3.
-        held_out: of a search: images that judge; None: 2000, or all that are left.
+        held_out: of a search: images to evaluate on; None: 2000, or all that are left.
         preprocess: how images are prepared, where the network does not say, see `repghost.evaluate`.
         labels: names of the classes, likewise.
         weights: of a name: a weight file, or "pretrained".
@@ -99,7 +99,9 @@ def quantize(
     if detector:
         refuse_without_effect(preprocess=preprocess, labels=labels, weights=weights, size=size, width=width)
         if algorithm == AUTO:
-            raise UsageError(f"{option('algorithm', AUTO)} judges by classes of pictures, and a detector gives boxes.")
+            raise UsageError(
+                f"{option('algorithm', AUTO)} evaluates by classes of pictures, and a detector gives boxes."
+            )
     opened = (
         open_detector(Path(str(network))) if detector else open_float(network, preprocess, labels, weights, size, width)
     )

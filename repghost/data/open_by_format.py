@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from repghost import bundled
-from repghost.data.base import ImageSet, MissingSplitError
+from repghost.data.base import ImageSet
 from repghost.data.formats.cifar10 import is_cifar10, open_cifar10
 from repghost.data.formats.fashion_mnist import open_fashion_mnist, splits_in
 from repghost.data.formats.hugging_face import is_hugging_face, open_hugging_face
@@ -18,20 +18,6 @@ from repghost.data.names.class_names import not_utf8
 from repghost.errors import UsageError, option
 
 CALIBRATION_SPLITS = ("calibration", "train")  # tried in this order; never a split that is evaluated on
-
-
-def open_calibration_split(path: Path | str, class_map: Path | None = None) -> tuple[ImageSet, str]:
-    """Open the images of a set that may choose scales, and say which split they are.
-
-    Raises:
-        UsageError: when the path is no set of images, or has no such split.
-    """
-    for split in CALIBRATION_SPLITS[:-1]:
-        try:
-            return open_dataset(path, split, class_map), split
-        except MissingSplitError:
-            continue
-    return open_dataset(path, CALIBRATION_SPLITS[-1], class_map), CALIBRATION_SPLITS[-1]
 
 
 def open_dataset(

@@ -201,7 +201,7 @@ class _Training:
             if self.validation is not None:
                 scores[kind] = evaluate(network.eval(), self.validation, ranks)
         found = {kind: one.boxes.ap for kind, one in scores.items()}
-        # the average where both are equal, or nothing judges
+        # the average where both are equal, or nothing was evaluated
         kept = max(run.networks, key=lambda kind: -1.0 if found.get(kind) is None else found[kind])  # type: ignore[arg-type,return-value]
         names, batches = sorted(progress.sums), run.batches_per_epoch * ranks.count
         given = (progress.loss, len(self.feed.broken), *(progress.sums[name] for name in names))

@@ -167,6 +167,6 @@ def _check_paired(predictions: NDArray[np.integer], labels: NDArray[np.integer])
     """Refuse empty vectors and vectors of different lengths."""
     if predictions.ndim != 1 or predictions.shape != labels.shape or not len(labels):
         raise UsageError(
-            f"{list(predictions.shape)} answers cannot be judged by {list(labels.shape)} labels; one answer for "
+            f"{list(predictions.shape)} answers cannot be compared with {list(labels.shape)} labels; one answer for "
             "each of at least one picture is needed."
         )

@@ -47,5 +47,7 @@ def evaluate_epoch(model: RepGhostNet, feed: Feed, preprocess: Preprocess, ranks
             sums[place] += value
     top1, top5, loss_sum, count = ranks.sums(sums)
     if not count:
-        raise UsageError("not one of the pictures that judge an epoch can be read; look at the files of that split.")
+        raise UsageError(
+            "not one of the pictures that epochs are evaluated on can be read; look at the files of that split."
+        )
     return Evaluation(top1 / count, top5 / count, loss_sum / count, int(count))

@@ -53,7 +53,7 @@ def open_tested(
         return None, str(error)
     seen = set() if validation is None else {validation.name(index) for index in range(len(validation))}
     if any(found.name(index) in seen for index in range(len(found))):
-        return None, "the set has no test split beside the one that judged the epochs"
+        return None, "the set has no test split beside the one that the epochs were evaluated on"
     return match_classes(found, len(classes), classes), ""
 
 

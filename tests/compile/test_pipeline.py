@@ -417,7 +417,7 @@ def test_empty_calibration_set(weights: Path, tmp_path: Path) -> None:
         load_subject(SubjectRequest(weights=str(weights), data=folder))
 
 
-def test_no_image_both_chooses_and_judges(weights: Path, tmp_path: Path) -> None:
+def test_no_image_both_chooses_and_evaluates(weights: Path, tmp_path: Path) -> None:
     folder = write_images(tmp_path / "pictures", {"test": 6})
     subject = load_subject(SubjectRequest(weights=str(weights), data=folder, calibration_images=5))
     assert subject.test is not None

@@ -97,7 +97,7 @@ def _network(file: File, entry: Mapping[str, Any]) -> Network:
         data_sha256=test["sha256"],
         fp32=share(entry["fp32"]),
         methods=(Method(name, "ptq", share(entry["int8"]), change(entry["change"]), digest),),
-        note=f"For Jetson: {entry['int8']['by']}; no engine was judged.",
+        note=f"For Jetson: {entry['int8']['by']}; no engine was evaluated.",
         source=file.name,
     )
 

@@ -28,7 +28,7 @@ from repghost.errors import UsageError, option, unknown_value
 from repghost.evaluation.classes import match_classes, numbered_labels
 
 CALIBRATION_IMAGES = 512  # or all there are
-HELD_OUT_IMAGES = 2000  # that judge the trials of a search, or all that are left
+HELD_OUT_IMAGES = 2000  # that the trials of a search are evaluated on, or all that are left
 AUTO, PREDICTIONS = "auto", "answers"
 ConfigLike: TypeAlias = QuantConfig | Mapping[str, Any] | str | os.PathLike[str] | None
 
@@ -112,14 +112,14 @@ def held_out_images(calibration: Calibration, network: FloatNetwork, count: int 
     """
     if calibration.left is None:
         raise UsageError(
-            f"algorithm={AUTO!r} judges by labelled pictures that calibrate nothing, and these have no classes with "
+            f"algorithm={AUTO!r} evaluates on labelled pictures that calibrate nothing, and these have no classes with "
             "names; give a split of repghost.open_dataset."
         )
     dataset = calibration.left.dataset
     left = len(dataset) - len(calibration.chosen)
     if left == 0:
         raise UsageError(
-            f"all {len(dataset)} pictures calibrate, and a search needs others to judge with. Give fewer "
+            f"all {len(dataset)} pictures calibrate, and a search needs others to evaluate on. Give fewer "
             f"{option('images')}, or {option('data')} a larger set."
         )
     check_whole(1, held_out=count)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compile.deploy import measure
-from compile.deploy.judged_images import JudgedImages
+from compile.deploy.labelled_images import LabelledImages
 from repghost.api.bundles import Say, Ssh
 from repghost.errors import RepGhostError, UsageError
 from repghost.terminal import Shown
@@ -87,7 +87,7 @@ class BenchArguments:
             raise UsageError(f"{option} takes one bundle and at most one instruction set at a time.")
         return self.paths[0]
 
-    def board_run(self, images: Mapping[str, JudgedImages] | None = None) -> measure.BoardRun:
+    def board_run(self, images: Mapping[str, LabelledImages] | None = None) -> measure.BoardRun:
         """Return what is measured on a board.
 
         Args:
@@ -95,7 +95,7 @@ class BenchArguments:
         """
         runs, warmup = self.rounds * self.inferences, self.warmup * self.inferences
         return measure.BoardRun(
-            self.threads, runs, warmup, self.only_variant, self.seconds, self.cores, judged=images or {}
+            self.threads, runs, warmup, self.only_variant, self.seconds, self.cores, labelled=images or {}
         )
 
     @property

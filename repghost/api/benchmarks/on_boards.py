@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compile.bundle.manifest import check_bundle
 from compile.deploy import measure
-from compile.deploy.judged_images import JudgedImages, judged_images
+from compile.deploy.labelled_images import LabelledImages, labelled_images
 from compile.report.add_measurement import add_to_reports
 from repghost.api.benchmarks.arguments import BenchArguments, Benchmark
 from repghost.api.bundles import Say
@@ -32,10 +32,10 @@ def on_boards(wanted: BenchArguments) -> Benchmark:
     return Benchmark(result, "\n".join(lines))
 
 
-def _labelled_images(wanted: BenchArguments, say: Say) -> dict[str, JudgedImages]:
+def _labelled_images(wanted: BenchArguments, say: Say) -> dict[str, LabelledImages]:
     """Return the labelled images of each bundle by its digest, before any board is touched; none where not asked."""
     if wanted.accuracy is None:
         return {}
     of_set = wanted.class_map, wanted.val_share
     bundles = [check_bundle(path) for path in wanted.paths]
-    return {it.digest: judged_images(it, wanted.accuracy, wanted.images, say, *of_set) for it in bundles}
+    return {it.digest: labelled_images(it, wanted.accuracy, wanted.images, say, *of_set) for it in bundles}

@@ -91,7 +91,7 @@ def train_detector(
         width: of the backbone.
         pretrained: begin with the backbone of a checkpoint, or of "timm".
         train_split: what is trained on.
-        val_split: what judges each epoch; "" judges none.
+        val_split: what each epoch is evaluated on; "": no epoch is.
         output: the folder of detector.safetensors, state.pt and log.jsonl.
         resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on where there is one.
         workers: processes that decode.
@@ -139,7 +139,7 @@ def train_detector(
     if val_split == train_split:
         raise UsageError(
             f"{option('val_split', val_split)} is trained on, and no picture may do both; give another one, or an "
-            "empty one to judge none."
+            "empty one to evaluate no epoch."
         )
     values: dict[str, Any] = {
         "epochs": epochs, "batch": batch, "learning_rate": learning_rate, "momentum": momentum,
@@ -281,7 +281,7 @@ def export_detector(
 def _open_splits(
     data: Path, train_split: str, val_split: str, recipe: DetectionRecipe
 ) -> tuple[CocoImages, CocoImages | None]:
-    """Return the images to train on, and those that judge."""
+    """Return the images to train on, and those to evaluate on."""
     masks = recipe.kind == "maskrcnn"
     images = open_coco(data, train_split, masks)
     return images, open_coco(data, val_split, masks).matched(images.categories) if val_split else None

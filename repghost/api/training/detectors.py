@@ -22,7 +22,7 @@ class TrainedDetector(Shown):
     Attributes:
         detector: the network, with its recipe and the names of its classes.
         path: of its file; log and state lie beside it.
-        history: a record of each epoch, with its average precision where a split judges.
+        history: a record of each epoch, with its average precision where there is a split to evaluate on.
         notes: what to know of images, weights and settings.
     """
 

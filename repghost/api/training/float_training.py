@@ -70,7 +70,7 @@ def train(
 ) -> Trained:
     """Train a RepGhostNet by a recipe, write its checkpoint into a folder, and return it.
 
-    Each epoch is judged by training images that are held out (the recipes "demo", "cifar" and "cifar-short") or by
+    Each epoch is evaluated on training images that are held out (the recipes "demo", "cifar" and "cifar-short") or by
     `val_split`; the test split, where there is one, is used once, after the last epoch. A run that was stopped or
     killed and is continued ends with the same weights. Ctrl-C ends it after the step it is in, with a state to go on
     from. Where torchrun started several processes, each takes its share of every step, and all return the network.
@@ -84,14 +84,14 @@ def train(
         resume: "new" refuses a folder with a state, "continue" needs one, "auto" goes on where there is one; or the
             folder of the run to go on with.
         train_split: which part of the set is trained on.
-        val_split: which part judges, where nothing is held out; None: val.
-        val_data: a set of its own that judges each epoch; WebDataset shards need one.
+        val_split: which part each epoch is evaluated on, where nothing is held out; None: val.
+        val_data: a set of its own that each epoch is evaluated on; WebDataset shards need one.
         pretrained: begin with the weights of a checkpoint, or of "timm".
         teacher_weights: of a teacher's name: a weight file; None takes the published ones.
         num_classes: of the network; None: as many as the images have.
         workers: processes that decode; None: 4, or one per core. They change no result.
         pin_mem: lock pages for faster copies to a GPU.
-        validation_batch_size_multiplier: judging batch / batch.
+        validation_batch_size_multiplier: batch of evaluation / batch.
         broken_limit: images that may be broken; None: 50.
         recovery_interval: batches between states in an epoch; 0: after each epoch only.
         log_interval: batches between looks at a GPU's loss; None: 50.

@@ -24,7 +24,7 @@ class RecipeValues(TypedDict, total=False):
         epochs: passes over the images.
         batch: images per step and process.
         learning_rate: the peak.
-        held_out: training images that judge each epoch, of a recipe that keeps its images in memory.
+        held_out: training images that each epoch is evaluated on, of a recipe that keeps its images in memory.
         seed: the start of every random choice.
         opt: timm's optimizer.
         opt_eps: its epsilon.
@@ -91,10 +91,10 @@ class RecipeValues(TypedDict, total=False):
             as PNG and TIFF files store them.
         img_size: pixels of the input.
         input_size: 3, height and width of the input.
-        crop_pct: input size / resize, when judging.
+        crop_pct: input size / resize, when evaluating.
         mean: of the pixels, per channel.
         std: their deviation, per colour.
-        interpolation: "bilinear" or "bicubic", when judging.
+        interpolation: "bilinear" or "bicubic", when evaluating.
     """
 
     width: str | float

@@ -260,7 +260,7 @@ def _refuse_unused(recipe: Recipe, wanted: TrainArguments, ranks: Ranks) -> None
         if getattr(wanted, name) is not None:
             raise UsageError(
                 f"{option(name)} has no effect on recipe {recipe.name!r}, which keeps its pictures in memory and holds "
-                "some out to judge; leave it out."
+                "some out to evaluate on; leave it out."
             )
     for name in ("log_interval", "pin_mem") if ranks.device.type == "cpu" else ():
         if getattr(wanted, name) is not None:

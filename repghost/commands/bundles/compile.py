@@ -44,7 +44,7 @@ from repghost.terminal import say_next, say_progress, say_summary
 @click.option("--depthwise", default="int8", show_default=True, help="Of the target jetson: int8 or float.")
 @click.option("--via", default="trtexec", show_default=True, help="Of the target jetson: trtexec or torch-tensorrt.")
 @click.option("--host/--no-host", default=True, show_default=True,
-              help="Builds for this machine alone besides: latency, and a quicker judge.")  # fmt: skip
+              help="Builds for this machine alone besides: latency, and a quicker evaluation.")  # fmt: skip
 @click.option("--fetch/--no-fetch", default=True, show_default=True, help="Fetch an emulator when there is none.")
 @click.option("--name", help="Ends the name of the run's folder, to keep it beside a run of other weights or data.")
 @click.option("--output", "-o", default="build", show_default=True, type=click.Path(path_type=Path), help="Folder.")

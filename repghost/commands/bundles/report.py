@@ -56,7 +56,7 @@ class ReportRequest:
     click.option("--size", type=SizeType(8), help="Of --build: pixels.  [default: the weights' own]"),
     click.option("--images", "calibration_images", default=512, show_default=True, type=click.IntRange(1),
                  help="Of --build: to calibrate with."),
-    click.option("--test-images", type=click.IntRange(1), help="Of --build: judge by so many only.  [default: all]"),
+    click.option("--test-images", type=click.IntRange(1), help="Of --build: evaluate on so many only.  [default: all]"),
     *class_options,
 ))  # fmt: skip
 def command(subject: SubjectRequest, **options: Any) -> None:

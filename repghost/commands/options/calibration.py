@@ -28,5 +28,5 @@ def tell_quantized(made: QuantizedNetwork, request: CalibrationRequest) -> None:
 def detector_commands(request: CalibrationRequest, output: Path) -> list[str]:
     """Return what can be done with the file of a quantized detector."""
     build = ["repghost", "compile", "--target", "arm64", "--weights", str(output)]
-    judge = ["repghost", "detect-validate", request.checkpoint, str(output), "--data", str(request.data)]
-    return [shlex.join(build), shlex.join([*judge, "--split", "val", "--resamples", "300"])]
+    evaluate = ["repghost", "detect-validate", request.checkpoint, str(output), "--data", str(request.data)]
+    return [shlex.join(build), shlex.join([*evaluate, "--split", "val", "--resamples", "300"])]

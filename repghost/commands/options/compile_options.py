@@ -35,7 +35,7 @@ def refuse_without_effect(given: Collection[str], for_jetson: bool, weights: str
         _refuse(given, *OF_CHECKPOINTS[weights])
     if weights == "quantized" and not data:
         lost = ("test_images", "class_order", "class_map", "val_share")
-        _refuse(given, lost, f"nothing is judged without {option('data')}")
+        _refuse(given, lost, f"nothing is evaluated without {option('data')}")
 
 
 def _refuse(given: Collection[str], names: Collection[str], reason: str) -> None:

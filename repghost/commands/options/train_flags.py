@@ -36,7 +36,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("epochs", ("--epochs",), int, "Passes over the pictures."),
     Flag("batch", ("--batch", "-b", "--batch-size"), int, "Pictures per step and process."),
     Flag("learning_rate", ("--learning-rate", "--lr"), float, "The peak."),
-    Flag("held_out", ("--held-out",), int, "Training pictures that judge each epoch."),
+    Flag("held_out", ("--held-out",), int, "Training pictures that each epoch is evaluated on."),
     Flag("seed", ("--seed",), int, "Start of every random choice."),
     Flag("opt", ("--opt",), str, "timm's optimizer."),
     Flag("opt_eps", ("--opt-eps",), float, "Epsilon of the optimizer."),
@@ -105,10 +105,10 @@ PREPROCESS_FLAGS: tuple[Flag, ...] = (
     Flag("in_chans", ("--in-chans",), int, "1 for a network of grey pictures, 3 for RGB, 4 or 2 with a band more."),
     Flag("img_size", ("--size", "--img-size"), int, "Pixels of the input."),
     Flag("input_size", ("--input-size",), int, "3, height and width of the input.", 3),
-    Flag("crop_pct", ("--crop-pct",), float, "Input size / resize, when judging."),
+    Flag("crop_pct", ("--crop-pct",), float, "Input size / resize, when evaluating."),
     Flag("mean", ("--mean",), NumberList(), "Of each channel."),
     Flag("std", ("--std",), NumberList(), "Of each channel."),
-    Flag("interpolation", ("--interpolation",), str, "bilinear or bicubic, when judging."),
+    Flag("interpolation", ("--interpolation",), str, "bilinear or bicubic, when evaluating."),
 )
 
 
@@ -129,7 +129,7 @@ REFUSALS: tuple[Refusal, ...] = (
         switches=("--no-resume-opt",),
     ),
     Refusal("give more --epochs", ("--epoch-repeats",)),
-    Refusal("the plateau schedule is not offered: it depends on the judged pictures", ("--patience-epochs",)),
+    Refusal("the plateau schedule is not offered: it depends on the pictures evaluated on", ("--patience-epochs",)),
     Refusal("augmentation splits are not offered", ("--aug-splits",), ("--jsd", "--resplit", "--split-bn")),
     Refusal("the network has no drop-connect; the original parsed this and ignored it", ("--drop-connect",)),
     Refusal("the network has no drop-path; the original parsed this and ignored it", ("--drop-path",)),
@@ -137,7 +137,8 @@ REFUSALS: tuple[Refusal, ...] = (
     Refusal("the original parsed this and ignored it", ("--tta",), ("--bn-tf",)),
     Refusal("checkpoints do not record it, so a reloaded network would differ", ("--bn-eps",)),
     Refusal(
-        "each epoch is judged by the average, which has to be where the network is", switches=("--model-ema-force-cpu",)
+        "each epoch is evaluated with the average, which has to be where the network is",
+        switches=("--model-ema-force-cpu",),
     ),
     Refusal("the last state and the best weights are kept", ("--checkpoint-hist",)),
     Refusal("not offered", switches=("--save-images",)),

@@ -14,7 +14,7 @@ from repghost.terminal import say, say_progress
 
 @click.command("accuracy", short_help="Compare every way to quantize on the same pictures.")
 @click.argument("networks", nargs=-1, required=True, metavar="NETWORK...")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="Pictures with a split to judge by.")
+@click.option("--data", required=True, type=click.Path(path_type=Path), help="Pictures with a split to evaluate on.")
 @click.option("--preprocess", type=click.Path(path_type=Path), help="JSON, for a NETWORK that has none.")
 @click.option("--weights", help="Of a network that is named, timm:NAME: a weight file, or 'pretrained'.")
 @class_order_option
@@ -26,7 +26,7 @@ from repghost.terminal import say, say_progress
 @click.option("--add", is_flag=True, hidden=True, help="Keep the networks in the document that are not among NETWORK.")
 @click.option("--images", default=512, show_default=True, type=click.IntRange(1),
               help="Calibration pictures.")  # fmt: skip
-@click.option("--test-images", type=click.IntRange(2), help="Only so many judge.  [default: all]")
+@click.option("--test-images", type=click.IntRange(2), help="Evaluate on so many only.  [default: all]")
 @click.option("--python", "pythons", multiple=True, type=click.Path(path_type=Path),
               help="An interpreter that has other tools (onnxruntime, nncf, nvidia-modelopt); repeatable.")  # fmt: skip
 @click.option("--arm64/--no-arm64", default=True, show_default=True, help="Compare the arm64 build under emulation.")

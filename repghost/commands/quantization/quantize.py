@@ -28,7 +28,7 @@ DEFAULT_HELD_OUT = 2000
 @click.option("--algorithm", help="An observer, 'answers' (one per tensor), or 'auto' (a search; needs labels).")
 @click.option("--max-drop", type=float, help="With auto: points of top-1 that may be lost.  [default: 0.3]")
 @click.option(
-    "--held-out", type=click.IntRange(1), help=f"With auto: pictures that judge.  [default: {DEFAULT_HELD_OUT}]"
+    "--held-out", type=click.IntRange(1), help=f"With auto: pictures to evaluate on.  [default: {DEFAULT_HELD_OUT}]"
 )
 @output_option
 def command(
@@ -41,7 +41,7 @@ def command(
     are folded first. The file holds its Preprocess, labels and settings; the settings are also written beside it, as
     JSON for --config.
 
-    With --algorithm auto, the levers are tried in order of what they cost, each judged on labelled pictures of the
+    With --algorithm auto, the levers are tried in order of what they cost, each evaluated on labelled pictures of the
     same split that calibrate nothing, and the cheapest is kept that loses at most --max-drop points. Where none does,
     nothing is written and the exit code is 3. The last of them are the layers that gain most by it in 16-bit
     activations; with --policy tensorrt, layers in float.

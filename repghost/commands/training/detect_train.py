@@ -25,7 +25,7 @@ _OPTIONS = (
     click.option("--detector", default="retinanet", show_default=True, help="ssdlite, retinanet or maskrcnn."),
     click.option("--pretrained", is_flag=False, flag_value="timm", help="Backbone of a checkpoint, or timm's."),
     click.option("--train-split", default="train2017", show_default=True, help="What is trained on."),
-    click.option("--val-split", default="val2017", show_default=True, help="Judges each epoch; '' judges none."),
+    click.option("--val-split", default="val2017", show_default=True, help="Evaluates each epoch; '': none."),
     click.option("--output", "-o", default="runs/detect", show_default=True, type=click.Path(path_type=Path),
                  help="Folder for detector.safetensors, state.pt and log.jsonl."),
     click.option("--resume", is_flag=False, flag_value="continue", default="new",

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=False, flag_value="continue", default="new",
               help="Continue the run in --output or a given folder; 'auto' starts one if there is none.")  # fmt: skip
 @click.option("--train-split", default="train", show_default=True, help="Which part of the set is trained on.")
-@click.option("--val-split", help="Which part judges, where nothing is held out.  [default: val]")
+@click.option("--val-split", help="Which part to evaluate on, where nothing is held out.  [default: val]")
 @click.option("--val-data", type=click.Path(path_type=Path),
-              help="A set of its own that judges each epoch; WebDataset shards of --data need one.")  # fmt: skip
+              help="A set of its own to evaluate each epoch on; WebDataset shards of --data need one.")  # fmt: skip
 @click.option("--pretrained", "--initial-checkpoint", "pretrained", is_flag=False, flag_value="timm",
               help="Begin with the weights of a checkpoint, or with timm's.")  # fmt: skip
 @click.option("--teacher-weights", help="Of a teacher that is named: a weight file.  [default: the published ones]")
@@ -78,8 +78,8 @@ def command(
 ) -> None:
     """Train a RepGhostNet and write OUTPUT/model.safetensors.
 
-    Each epoch is judged by training pictures that are held out (demo, cifar) or by --val-split. The set's test split,
-    if there is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
+    Each epoch is evaluated on training pictures that are held out (demo, cifar) or on --val-split. The set's test
+    split, if there is one, is used once, after the last epoch, for the figure that is written into the checkpoint.
 
     Several processes: --processes N on this machine, or torchrun --nproc-per-node=N -m repghost train ...
     """
@@ -125,9 +125,9 @@ def _report(trained: Trained, data: Path, given: Mapping[str, Any]) -> None:
     for message in trained.broken:
         say(f"broken picture, left out: {message}", err=True)
     say_summary("trained", *trained.lines)
-    judged = given.get("val_data", data)
+    evaluated_on = given.get("val_data", data)
     mistakes = "--mistakes", trained.path.with_name("mistakes")
     say_next(
-        shell_command("repghost", "validate", trained.path, "--data", judged, *options_of_set(given), *mistakes),
+        shell_command("repghost", "validate", trained.path, "--data", evaluated_on, *options_of_set(given), *mistakes),
         compile_command(trained.path, data, given),
     )

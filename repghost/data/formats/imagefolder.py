@@ -122,7 +122,7 @@ def _part_of_folder(folder: Path, part: str, share: float) -> FolderSet:
     held = held_out(folder, names, found.labels, found.classes, share)
     places = np.flatnonzero(held == (part != TRAIN[0]))
     note = (
-        f"{folder} has no splits: {held.sum()} of its {len(held)} pictures are held out to judge "
+        f"{folder} has no splits: {held.sum()} of its {len(held)} pictures are held out to evaluate on "
         f"({option('val_share', share)} of each class, the same ones in every command), the others train and calibrate"
     )
     return replace(
@@ -216,8 +216,8 @@ def _hint(folder: Path, split: str, present: list[str]) -> str:
     """Return which folder to give where the one that was given lacks a split, "" where none fits."""
     if part_of(split) == TEST[0] and len(trained := find_names(TRAIN[0], present)) == 1:
         return (
-            f"Put pictures to judge by into {folder / split}/CLASS/, or give {option('data', folder / trained[0])}, of "
-            "which a part is held out."
+            f"Put pictures to evaluate on into {folder / split}/CLASS/, or give "
+            f"{option('data', folder / trained[0])}, of which a part is held out."
         )
     below = [
         name for name in present[:SHOWN] if find_names(split, _folders(folder / name)) or _has_no_splits(folder / name)

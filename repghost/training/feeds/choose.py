@@ -90,14 +90,16 @@ def open_validation(
         UsageError: when there are no such images, or one of them is also trained on.
     """
     if val_data is None and is_shards(data):
-        raise UsageError(f"{data} is one split; give the shards that judge each epoch as {option('val_data')}.")
+        raise UsageError(
+            f"{data} is one split; give the shards that each epoch is evaluated on as {option('val_data')}."
+        )
     if val_data is None or not is_shards(val_data):
         found = open_dataset(data if val_data is None else val_data, split, class_map, val_share)
     else:
         found = _validation_shards(data, val_data, training)
     if len(found) and len(training) and found.name(0) == training.name(0):  # a split is listed in one order
         raise UsageError(
-            f"{found.name(0)} judges each epoch and is trained on; no picture may do both. Give another "
+            f"{found.name(0)} is trained on, and each epoch is evaluated on it; no picture may be both. Give another "
             f"{option('val_split')}."
         )
     return match_classes(found, len(training.classes), training.classes)
@@ -144,6 +146,6 @@ def open_feed(
             recipe, *split_prepared(everything, int(np.isin(everything.indices, rest).sum())), options.ranks
         )
     if validation is None:
-        raise UsageError(f"recipe {recipe.name!r} judges each epoch on a split of its own; the set has none.")
+        raise UsageError(f"recipe {recipe.name!r} evaluates each epoch on a split of its own; the set has none.")
     validation = match_classes(validation, len(dataset.classes), dataset.classes)
     return LoaderFeed(recipe, dataset, validation, classes, options.loading, options.ranks)

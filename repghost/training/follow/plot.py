@@ -55,14 +55,14 @@ def _figure(history: Sequence[EpochRecord]) -> Figure:
     loss, top1, rate = figure.subplots(1, 3)
     epochs = [record.epoch for record in history]
     _line(loss, epochs, [record.loss for record in history], "training, augmented", _TRAINED, "loss-training")
-    _line(loss, epochs, [record.held_out_loss for record in history], "judged", _EVALUATED, "loss-judged")
+    _line(loss, epochs, [record.held_out_loss for record in history], "evaluated", _EVALUATED, "loss-evaluated")
     _line(top1, epochs, [100 * record.train_top1 for record in history], "training, augmented", _TRAINED,
           "top1-training")  # fmt: skip
-    _line(top1, epochs, [100 * record.held_out_top1 for record in history], "judged", _EVALUATED, "top1-judged")
+    _line(top1, epochs, [100 * record.held_out_top1 for record in history], "evaluated", _EVALUATED, "top1-evaluated")
     raw = [record.raw_top1 for record in history]
     if all(value is not None for value in raw):
         percent = [100 * value for value in raw if value is not None]
-        _line(top1, epochs, percent, "judged, not averaged", _RAW, "top1-raw")
+        _line(top1, epochs, percent, "evaluated, not averaged", _RAW, "top1-raw")
     _line(rate, epochs, [record.learning_rate for record in history], None, _TRAINED, "rate")
     for axes, title in ((loss, "loss"), (top1, "top-1, %"), (rate, "learning rate")):
         axes.set_title(title)

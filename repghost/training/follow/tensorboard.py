@@ -57,13 +57,13 @@ def scalars(record: EpochRecord) -> dict[str, float]:
     """Return the values of an epoch by the names TensorBoard shows them under."""
     values = {
         "loss/training": record.loss,
-        "loss/judged": record.held_out_loss,
+        "loss/evaluated": record.held_out_loss,
         "top1/training": record.train_top1,
-        "top1/judged": record.held_out_top1,
-        "top5/judged": record.held_out_top5,
+        "top1/evaluated": record.held_out_top1,
+        "top5/evaluated": record.held_out_top5,
         "learning rate": record.learning_rate,
         "pictures per second": record.pictures_per_second,
         "broken pictures": float(record.broken_pictures),
     }
     kinds = {"not averaged": record.raw_top1, "averaged": record.averaged_top1}
-    return values | {f"top1/judged, {kind}": top1 for kind, top1 in kinds.items() if top1 is not None}
+    return values | {f"top1/evaluated, {kind}": top1 for kind, top1 in kinds.items() if top1 is not None}

@@ -101,7 +101,7 @@ def test_how_long_it_takes_is_said_before_the_first_width(tmp_path: Path, ran: l
     lines: list[str] = []
     request = Request("host", (INT8, FP32), output=tmp_path, calibration_images=20, test_images=30)
     run_all(plan_runs(request, "0.5"), lines.append)
-    assert re.match(r"1 widths? will take about \d+ min .*: 30 judge each of them, 20 calibrate", lines[0])
+    assert re.match(r"1 widths? will take about \d+ min .*: each is evaluated on 30, 20 calibrate", lines[0])
     run_all(plan_runs(request, "0.5"), lines.append)
     assert len(ran) == 1 and sum("will take" in line for line in lines) == 1, "nothing is left"
     found = [expect_time(plan_runs(replace(request, weights=w, test_images=n), "0.5,2.0")) for w, n in

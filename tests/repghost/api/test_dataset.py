@@ -19,6 +19,8 @@ def test_splits_are_attributes_and_say_what_they_are(tmp_path: Path) -> None:
     assert repr(data.test) == "test of colours: 12 pictures of 3 classes"
     assert data.test.notes == (f"{tmp_path / 'colours'}: 'val' is read as the split 'test'",)
     assert data.calibration.labels.tolist() == data.train.labels.tolist()
+    own = repghost.open_dataset(write_set(tmp_path / "own", ("train", "calibration")))
+    assert "/calibration/" in own.calibration.name(0)
     assert "bright" in data.test._repr_html_() and "calibration" in data._repr_html_()
     assert data.to_dict()["splits"]["test"]["pictures_per_class"] == [4, 4, 4]
 

@@ -64,7 +64,7 @@ def test_settings_come_in_every_form(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_search_judges_by_images_that_calibrate_nothing(tmp_path: Path) -> None:
+def test_a_search_evaluates_on_images_that_calibrate_nothing(tmp_path: Path) -> None:
     data = repghost.open_dataset(write_set(tmp_path, ("train",), each=6))
     tried: list[str] = []
     q = repghost.quantize(
@@ -74,7 +74,7 @@ def test_a_search_judges_by_images_that_calibrate_nothing(tmp_path: Path) -> Non
     assert q.search.chosen.difference.pictures == 9 and q.to_dict()["search"]["chosen"] == tried[0]
     with pytest.raises(AccuracyGateError):
         repghost.quantize(NET, data.calibration, images=9, algorithm="auto", max_drop=-101)
-    with pytest.raises(UsageError, match="judges by labelled pictures"):
+    with pytest.raises(UsageError, match="evaluates on labelled pictures"):
         repghost.quantize(NET, IMAGES, algorithm="auto")
 
 

@@ -21,7 +21,6 @@ from repghost.data.formats.cifar10 import CLASSES as CIFAR_CLASSES
 from repghost.data.formats.fashion_mnist import CLASSES as FASHION_CLASSES
 from repghost.data.formats.fashion_mnist import read_idx, write_idx
 from repghost.data.images.preprocess import Preprocess
-from repghost.data.open_by_format import open_calibration_split
 from repghost.data.subset import choose_balanced
 from repghost.errors import UsageError
 from tests.support import SHARED
@@ -396,22 +395,6 @@ def test_the_cifar10_archive() -> None:
     assert dataset.classes == CIFAR_CLASSES
     assert np.bincount(dataset.labels).tolist() == [1000] * 10
     assert dataset[9999][0].size == (32, 32)
-
-
-@pytest.mark.parametrize(
-    ("present", "chosen"), [(["train"], "train"), (["test", "calibration"], "calibration"), (["test"], None)]
-)
-def test_scales_are_chosen_by_the_split_for_it_or_by_training_images(
-    tmp_path: Path, present: list[str], chosen: str | None
-) -> None:
-    for split in present:
-        make_tree(tmp_path, split)
-    if chosen is None:
-        with pytest.raises(MissingSplitError, match="no split 'train'"):
-            open_calibration_split(tmp_path)
-        return
-    dataset, split = open_calibration_split(tmp_path)
-    assert split == chosen and f"/{chosen}/" in dataset.name(0)
 
 
 def test_what_is_no_set_is_named(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def points(svg: str, name: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in (word.split()[:2] for word in words if word.strip())]
 
 
-@pytest.mark.parametrize("name", ["loss-training", "loss-judged", "top1-training", "top1-judged", "rate"])
+@pytest.mark.parametrize("name", ["loss-training", "loss-evaluated", "top1-training", "top1-evaluated", "rate"])
 def test_each_line_of_the_plot_has_the_values_of_its_epochs(name: str) -> None:
     found = points(draw([record(epoch) for epoch in range(1, 6)]), name)
     assert len(found) == 5

@@ -35,7 +35,7 @@ def test_a_folder_of_classes_is_cut_in_two(tmp_path: Path) -> None:
     assert names(root, "train") | names(root, "val") == {str(it.relative_to(root)) for it in root.glob("*/*.png")}
     assert not names(root, "train") & names(root, "test")
     assert notes_on(trained) == notes_on(held)
-    assert "11 of its 52 pictures are held out to judge (val_share=0.2 of each class" in notes_on(held)[0]
+    assert "11 of its 52 pictures are held out to evaluate on (val_share=0.2 of each class" in notes_on(held)[0]
 
 
 def test_the_cut_depends_on_names_alone(tmp_path: Path) -> None:

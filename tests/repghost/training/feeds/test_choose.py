@@ -12,7 +12,7 @@ from tests.support.training_sets import make_tree
 from tests.support.training_shards import write_shards
 
 
-def test_shards_that_judge_are_matched_with_folders_by_the_names_in_classes_txt(tmp_path: Path) -> None:
+def test_shards_for_evaluation_are_matched_with_folders_by_the_names_in_classes_txt(tmp_path: Path) -> None:
     folders = open_dataset(make_tree(tmp_path / "set"), "train")
     shards = write_shards(tmp_path / "val", [6])
     with pytest.raises(UsageError, match=r"'0', '1', '2'.* lacks 'blue', 'green', 'red'"):
@@ -26,7 +26,7 @@ def test_shards_that_judge_are_matched_with_folders_by_the_names_in_classes_txt(
         assert matched.classes[label] == ("red", "green", "blue")[brightest]
 
 
-def test_shards_that_judge_have_the_names_of_the_shards_trained_on(tmp_path: Path) -> None:
+def test_shards_for_evaluation_have_the_names_of_the_shards_trained_on(tmp_path: Path) -> None:
     training = write_shards(tmp_path / "train", [6])
     (tmp_path / "train/classes.txt").write_text("red\ngreen\nblue\n")
     validation = write_shards(tmp_path / "val", [3])
@@ -38,9 +38,9 @@ def test_shards_that_judge_have_the_names_of_the_shards_trained_on(tmp_path: Pat
     assert matched.labels.tolist() == [2, 1, 0]
 
 
-def test_no_image_may_be_trained_on_and_judge(tmp_path: Path) -> None:
+def test_no_image_may_be_trained_and_evaluated_on(tmp_path: Path) -> None:
     tree = make_tree(tmp_path, 6, 3)
     training = open_dataset(tree, "train")
-    with pytest.raises(UsageError, match="judges each epoch and is trained on"):
+    with pytest.raises(UsageError, match="is trained on, and each epoch is evaluated on it"):
         open_validation(tree, None, "train", training)
     assert len(open_validation(tree, None, "val", training)) == 3

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from compile.bundle.manifest import Bundle
 from compile.deploy.copy import RUNNER, SLOWEST_BYTES_PER_S
-from compile.deploy.judged_images import JudgedImages
+from compile.deploy.labelled_images import LabelledImages
 from compile.deploy.probe import SLOWER_CLOCK
 from compile.deploy.ssh.connection import Connection
 from compile.deploy.verify_on_board import PATIENCE_S, why
@@ -28,8 +28,8 @@ START_LIMIT_S, IMAGE_LIMIT_S = 60.0, 10.0  # of one command, and of each of its 
 PERCENTILES = {"min_ms": 0.0, "median_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "max_ms": 1.0}
 
 
-def judge_on_board(
-    connection: Connection, bundle: Bundle, folder: str, judged: JudgedImages, words: list[str],
+def evaluate_on_board(
+    connection: Connection, bundle: Bundle, folder: str, labelled: LabelledImages, words: list[str],
     say: Callable[[str], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Return the accuracy and the times of a bundle on a board, JSON values; nothing is written there.
@@ -38,7 +38,7 @@ def judge_on_board(
         connection: to the board.
         bundle: what lies there.
         folder: where, below the board's folder.
-        judged: the images.
+        labelled: the images.
         words: further options of the runner.
         say: is told how far it is.
 
@@ -46,21 +46,21 @@ def judge_on_board(
         IntegrityError: when scores differ from the reference in a bit, or the runner fails.
     """
     scores, times, ends = list[NDArray[np.float32]](), list[float](), list[dict[str, Any]]()
-    for start, stop in _batches(judged.images):
-        batch = judged.images[start:stop]
+    for start, stop in _batches(labelled.images):
+        batch = labelled.images[start:stop]
         answered = _stream(connection, bundle, folder, batch, words)
         scores.append(answered[0])
         times += answered[1]
         ends.append(answered[2])
-        _compare(judged, np.concatenate(scores), connection.address.destination)
-        say(f"{connection.address}: {bundle.path}: {stop} of {len(judged.images)} pictures judged there")
-    right = int(np.count_nonzero(np.concatenate(scores).argmax(1) == judged.labels))
+        _compare(labelled, np.concatenate(scores), connection.address.destination)
+        say(f"{connection.address}: {bundle.path}: {stop} of {len(labelled.images)} pictures evaluated there")
+    right = int(np.count_nonzero(np.concatenate(scores).argmax(1) == labelled.labels))
     times.sort()
     states = [_state(ends[0]["before"]), *(_state(end["after"]) for end in ends)]
     return {
-        **wilson(right, len(judged.labels)).to_dict(),
-        **judged.about,
-        "equal": None if judged.expected is None else len(judged.labels),
+        **wilson(right, len(labelled.labels)).to_dict(),
+        **labelled.about,
+        "equal": None if labelled.expected is None else len(labelled.labels),
         "threads": ends[0]["threads"],
         "variant": escape(ends[0]["variant"], 40),
         **{name: times[int((len(times) - 1) * part)] for name, part in PERCENTILES.items()},
@@ -134,16 +134,16 @@ def _state(state: dict[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _compare(judged: JudgedImages, scores: NDArray[np.float32], where: str) -> None:
+def _compare(labelled: LabelledImages, scores: NDArray[np.float32], where: str) -> None:
     """Refuse scores that are not the reference's, bit by bit."""
-    if judged.expected is None:
+    if labelled.expected is None:
         return
-    expected = judged.expected[: len(scores)]
+    expected = labelled.expected[: len(scores)]
     wrong = np.flatnonzero((scores.view(np.uint32) != expected.view(np.uint32)).any(1))
     if len(wrong):
         raise IntegrityError(
             f"{where} gives other scores than the {REFERENCE} on {len(wrong)} of {len(scores)} pictures, the first is "
-            f"{judged.names[wrong[0]]}. Its memory or storage is failing, or the bundle was built wrongly: repghost "
+            f"{labelled.names[wrong[0]]}. Its memory or storage is failing, or the bundle was built wrongly: repghost "
             "verify BUNDLE"
         )
 

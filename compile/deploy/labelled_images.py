@@ -27,7 +27,7 @@ SEED = 0  # chooses images where not all are taken
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedImages:
+class LabelledImages:
     """Labelled images as a bundle takes them.
 
     Attributes:
@@ -46,14 +46,14 @@ class JudgedImages:
     about: dict[str, Any]
 
 
-def judged_images(
+def labelled_images(
     bundle: Bundle, data: Path, count: int | None, say: Callable[[str], None], class_map: Path | None = None,
     val_share: float | None = None,
-) -> JudgedImages:  # fmt: skip
+) -> LabelledImages:  # fmt: skip
     """Return the test images of a set, prepared for a bundle, with the scores that the numpy reference gives them.
 
     Args:
-        bundle: what will judge them; the QDQ file it was made from lies in the folder of its run.
+        bundle: what will classify them; the QDQ file it was made from lies in the folder of its run.
         data: a set of labelled images.
         count: how many, equally many of each class; None: all.
         say: is told what takes long.
@@ -76,7 +76,7 @@ def judged_images(
     if bundle.manifest["precision"] == INT8.name:
         expected, about["reference"] = _reference(bundle, found.images, say), REFERENCE
     names = tuple(dataset.name(index) for index in found.indices.tolist())
-    return JudgedImages(found.images, found.labels, names, expected, about)
+    return LabelledImages(found.images, found.labels, names, expected, about)
 
 
 def _matching(bundle: Bundle, data: Path, class_map: Path | None, val_share: float | None) -> ImageSet:
@@ -91,7 +91,7 @@ def _matching(bundle: Bundle, data: Path, class_map: Path | None, val_share: flo
     try:
         return match_classes(dataset, len(labels), labels)
     except UsageError as error:
-        raise UsageError(f"{data} cannot judge {bundle.path}: {error}") from error
+        raise UsageError(f"{data} cannot evaluate {bundle.path}: {error}") from error
 
 
 def _opened(data: Path, class_map: Path | None, val_share: float | None) -> ImageSet:

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from compile.bundle.manifest import Bundle
-from compile.deploy import judge, judged_images
-from compile.deploy.judge import judge_on_board
-from compile.deploy.judged_images import JudgedImages
+from compile.deploy import evaluate, labelled_images
+from compile.deploy.evaluate import evaluate_on_board
+from compile.deploy.labelled_images import LabelledImages
 from compile.deploy.measure import BoardRun, measure_on_board
 from compile.deploy.ssh.address import parse_address
 from compile.deploy.ssh.connection import Connection, Reply
@@ -37,12 +37,12 @@ IMAGES = random_images(20)
 LOGITS = expected_logits(IMAGES)
 
 
-def judged(right: int = 15, **changes: Any) -> JudgedImages:
+def labelled(right: int = 15, **changes: Any) -> LabelledImages:
     """Images of which so many are labelled as the network answers."""
     labels = LOGITS.argmax(1)
     labels[right:] = (labels[right:] + 1) % CLASSES
     about = {"data": "cats", "split": "test", "sha256": "0" * 64, "broken": 0, "reference": "numpy reference"}
-    found = JudgedImages(IMAGES, labels, tuple(f"{i}.png" for i in range(20)), LOGITS, about)
+    found = LabelledImages(IMAGES, labels, tuple(f"{i}.png" for i in range(20)), LOGITS, about)
     return replace(found, **changes)
 
 
@@ -55,10 +55,10 @@ def files_in(board: Standin, connection: Connection) -> list[Path]:
 def test_a_board_measures_its_accuracy_and_keeps_nothing(
     board: Standin, versions: list[Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judge, "BATCH_BYTES", 8 * IMAGES[0].nbytes)  # three commands
+    monkeypatch.setattr(evaluate, "BATCH_BYTES", 8 * IMAGES[0].nbytes)  # three commands
     lines: list[str] = []
     connection = board.connection(board.new_folder())
-    wanted = BoardRun(runs=3, warmup=1, judged={versions[0].digest: judged()})
+    wanted = BoardRun(runs=3, warmup=1, labelled={versions[0].digest: labelled()})
     measured = measure_on_board(versions[0], connection, wanted, lines.append)
     found = measured["accuracy"]
     assert (found["pictures"], found["correct"], found["top1"], found["equal"]) == (20, 15, 0.75, 20)
@@ -67,7 +67,7 @@ def test_a_board_measures_its_accuracy_and_keeps_nothing(
     assert files_in(board, connection) == []
     other = LOGITS.copy()
     other.view(np.uint32)[17, 3] ^= 1  # the last bit of one score
-    wanted = BoardRun(runs=3, warmup=1, judged={versions[0].digest: judged(expected=other)})
+    wanted = BoardRun(runs=3, warmup=1, labelled={versions[0].digest: labelled(expected=other)})
     with pytest.raises(IntegrityError, match=r"other scores than the numpy reference on 1 of 20 .* 17\.png"):
         measure_on_board(versions[0], connection, wanted)
     assert files_in(board, connection) == []
@@ -75,7 +75,7 @@ def test_a_board_measures_its_accuracy_and_keeps_nothing(
 
 @pytest.mark.slow
 def test_an_emulated_arm64_board_gives_the_same_bits(arm64_board: Standin, arm64_version: Bundle) -> None:
-    wanted = BoardRun(runs=1, warmup=0, judged={arm64_version.digest: judged()})
+    wanted = BoardRun(runs=1, warmup=0, labelled={arm64_version.digest: labelled()})
     found = measure_on_board(arm64_version, arm64_board.connection(arm64_board.new_folder()), wanted)["accuracy"]
     assert (found["equal"], found["correct"], found["variant"]) == (20, 15, "dot")
 
@@ -92,7 +92,7 @@ END = {"command": "streamed", "variant": "neon", "threads": 1, "pictures": 20, "
 def told(monkeypatch: pytest.MonkeyPatch, board: Connection, lines: list[bytes], bundle: Bundle) -> dict[str, Any]:
     """What is made of an answer."""
     monkeypatch.setattr(Connection, "run", lambda *_: Reply(0, b"\n".join(lines) + b"\n", ""))
-    return judge_on_board(board, bundle, "bundles/x", judged(), [], lambda line: None)
+    return evaluate_on_board(board, bundle, "bundles/x", labelled(), [], lambda line: None)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_bundle_of_before_is_named(
 ) -> None:
     monkeypatch.setattr(Connection, "run", lambda *_: Reply(2, b"", "repghost-run: unknown option --stream\nusage: x"))
     with pytest.raises(IntegrityError, match="It was built before it could: build it again"):
-        judge_on_board(connection, versions[0], "bundles/x", judged(), [], lambda line: None)
+        evaluate_on_board(connection, versions[0], "bundles/x", labelled(), [], lambda line: None)
 
 
 NAMES = tuple(f"kind {letter}" for letter in "abcdefghij")
@@ -172,27 +172,27 @@ def write_set(folder: Path, names: tuple[str, ...]) -> Path:
 def test_a_folder_of_classes_is_read_as_it_is_or_by_its_split(run_folder: Bundle, tmp_path: Path) -> None:
     plain = write_set(tmp_path / "pictures" / "test", NAMES)
     for data in (plain, plain.parent):
-        found = judged_images.judged_images(run_folder, data, None, lambda line: None)
+        found = labelled_images.labelled_images(run_folder, data, None, lambda line: None)
         assert np.array_equal(found.images, IMAGES) and found.labels.tolist() == [i // 2 for i in range(20)]
         assert found.expected is not None and np.array_equal(found.expected, LOGITS)
         assert found.about["reference"] == "numpy reference" and found.names[3].endswith("kind b/1.png")
-    few = judged_images.judged_images(run_folder, plain, 10, lambda line: None)
+    few = labelled_images.labelled_images(run_folder, plain, 10, lambda line: None)
     assert sorted(few.labels.tolist()) == list(range(10))
 
 
-def test_a_folder_of_classes_without_splits_judges_by_its_held_out_part(run_folder: Bundle, tmp_path: Path) -> None:
+def test_a_folder_of_classes_without_splits_evaluates_its_held_out_part(run_folder: Bundle, tmp_path: Path) -> None:
     said: list[str] = []
-    found = judged_images.judged_images(run_folder, write_set(tmp_path / "pictures", NAMES), None, said.append)
+    found = labelled_images.labelled_images(run_folder, write_set(tmp_path / "pictures", NAMES), None, said.append)
     assert found.labels.tolist() == list(range(10)) and "10 of its 20 pictures are held out" in said[0]
     with pytest.raises(UsageError, match="val_share=2 is no share"):
-        judged_images.judged_images(run_folder, tmp_path / "pictures", None, said.append, val_share=2)
+        labelled_images.labelled_images(run_folder, tmp_path / "pictures", None, said.append, val_share=2)
 
 
 def test_a_folder_of_other_classes_is_refused_by_name(run_folder: Bundle, tmp_path: Path) -> None:
     other = write_set(tmp_path / "other", ("kind a", "tulip"))
-    said = r"other cannot judge .*int8: the set of pictures has classes that are not among the network's 10: 'tulip'"
+    said = r"other cannot evaluate .*int8: the set of pictures has classes that are not among the network's 10: 'tulip'"
     with pytest.raises(UsageError, match=said.replace("'tulip'", ".?tulip")):
-        judged_images.judged_images(run_folder, other, None, lambda line: None)
+        labelled_images.labelled_images(run_folder, other, None, lambda line: None)
     done = invoke(None, "bench", run_folder.path, "--on", "nowhere", "--accuracy", other)
     assert done.exit_code == 2 and "tulip" in done.output, "before any board is touched"
 
@@ -201,12 +201,12 @@ def test_what_cannot_be_compared_is_refused(run_folder: Bundle, tmp_path: Path) 
     data = write_set(tmp_path / "pictures", NAMES)
     moved = replace(run_folder, path=shutil.copytree(run_folder.path, tmp_path / "a" / "b" / "c"))
     with pytest.raises(UsageError, match="is not there, and the scores of"):
-        judged_images.judged_images(moved, data, None, lambda line: None)
+        labelled_images.labelled_images(moved, data, None, lambda line: None)
     other = replace(run_folder, manifest={**run_folder.manifest, "program_digest": "1" * 64})
     with pytest.raises(UsageError, match="is another network than that of"):
-        judged_images.judged_images(other, data, None, lambda line: None)
+        labelled_images.labelled_images(other, data, None, lambda line: None)
     floats = replace(run_folder, manifest={**run_folder.manifest, "precision": "fp32"})
-    assert judged_images.judged_images(floats, data, None, lambda line: None).expected is None
+    assert labelled_images.labelled_images(floats, data, None, lambda line: None).expected is None
     for words in (["--accuracy", data], ["--on", "board", "--images", "3"], ["--on", "board", "--val-share", "0.3"]):
         assert invoke(None, "bench", run_folder.path, *words).exit_code == 2
 
@@ -219,7 +219,9 @@ def test_the_command_puts_accuracy_into_the_report(board: Standin, run_folder: B
     words = ["bench", run_folder.path, "--on", "board", "--rounds", "1", "--inferences", "3"]
     done = invoke(board, *words, "--accuracy", data, "--json", output)
     assert done.exit_code == 0, done.output
-    assert "20 of 20 pictures judged there" in done.output and "equal to the numpy reference to the bit" in done.output
+    assert (
+        "20 of 20 pictures evaluated there" in done.output and "equal to the numpy reference to the bit" in done.output
+    )
     (entry,) = json.loads(output.read_text())["results"]
     assert entry["accuracy"]["pictures"] == 20 and entry["accuracy"]["equal"] == 20
     assert add_to_build(build, entry)
