@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,7 @@ class LoadedModel:
             classes: how many logits it gives, or numbers of all its results.
         """
         self.shape, self.classes = shape, classes
-        self._library = load_library(data)
+        self._library = _load_library(data, self)
         if (found := self._library.rg_abi()) not in (ABI, ABI_RESULTS):
             raise IntegrityError(f"model.so has interface version {found}; this program knows {ABI} and {ABI_RESULTS}.")
         self._workspace_bytes = int(self._library.rg_workspace_bytes())
@@ -180,8 +181,8 @@ class HostModel(LoadedModel):
         )
 
 
-def load_library(data: bytes) -> ctypes.CDLL:
-    """Load model.so from bytes that were checked.
+def _load_library(data: bytes, owner: object) -> ctypes.CDLL:
+    """Load model.so from bytes that were checked, until the owner is gone.
 
     The bytes go through an anonymous file: what is loaded is what was checked, whatever happens to the file on disk,
     and a bundle that was rebuilt at the same path is not taken for the one loaded before.
@@ -189,8 +190,9 @@ def load_library(data: bytes) -> ctypes.CDLL:
     descriptor = os.memfd_create("model.so")
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(data)
-    # The descriptor stays open: the loader knows a library by its path, and a second one must not get the same number.
-    library = ctypes.CDLL(f"/proc/self/fd/{descriptor}", mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    path = f"/proc/self/fd/{descriptor}"
+    library = ctypes.CDLL(path, mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    weakref.finalize(owner, _unload, library._handle, descriptor, path).atexit = False
     library.rg_abi.restype = ctypes.c_int
     library.rg_workspace_bytes.restype = ctypes.c_size_t
     library.rg_info.restype = ctypes.c_char_p
@@ -198,6 +200,21 @@ def load_library(data: bytes) -> ctypes.CDLL:
     library.rg_select.argtypes = [ctypes.c_char_p]
     library.rg_infer.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
     return library
+
+
+def _unload(handle: int, descriptor: int, path: str) -> None:
+    """Give back what a library took, once nothing uses it any more.
+
+    The loader knows a library by its path. Where it stays loaded after all (musl never unloads), its number has to
+    stay taken, or a library with the same one would be taken for it.
+    """
+    close = ctypes.CDLL(None).dlclose
+    close.argtypes = [ctypes.c_void_p]
+    close(handle)
+    try:
+        ctypes.CDLL(path, mode=os.RTLD_LAZY | os.RTLD_NOLOAD)
+    except OSError:
+        os.close(descriptor)
 
 
 def check_interface(bundle: Bundle) -> None:

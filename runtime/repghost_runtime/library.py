@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class Library:
         """
         _check_machine(bundle)
         try:
-            self._functions = _load(bundle.library)
+            self._functions = _load(bundle.library, self)
             _declare(self._functions)
         except (OSError, AttributeError) as error:
             raise UnsupportedError(f"{bundle.path}: model.so cannot be loaded: {error}") from error
@@ -105,15 +106,37 @@ def _declare(functions: ctypes.CDLL) -> None:
         function.restype, function.argtypes = result, arguments
 
 
-def _load(data: bytes) -> ctypes.CDLL:
-    """Load a library from bytes that were checked, whatever happens to the file on disk."""
+def _load(data: bytes, owner: object) -> ctypes.CDLL:
+    """Load a library from bytes that were checked, whatever happens to the file on disk.
+
+    Args:
+        data: of the file.
+        owner: who calls it; once that is gone, the library is unloaded.
+    """
     if not hasattr(os, "memfd_create"):
         return _load_copy(data)
     descriptor = os.memfd_create("model.so")
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(data)
-    # The descriptor stays open: the loader knows a library by its path, and a second one must not get the same number.
-    return ctypes.CDLL(f"/proc/self/fd/{descriptor}", mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    path = f"/proc/self/fd/{descriptor}"
+    library = ctypes.CDLL(path, mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    weakref.finalize(owner, _unload, library._handle, descriptor, path).atexit = False
+    return library
+
+
+def _unload(handle: int, descriptor: int, path: str) -> None:
+    """Give back what a library took, once nothing uses it any more.
+
+    The loader knows a library by its path. Where it stays loaded after all (musl never unloads), its number has to
+    stay taken, or a library with the same one would be taken for it.
+    """
+    close = ctypes.CDLL(None).dlclose
+    close.argtypes = [ctypes.c_void_p]
+    close(handle)
+    try:
+        ctypes.CDLL(path, mode=os.RTLD_LAZY | os.RTLD_NOLOAD)
+    except OSError:
+        os.close(descriptor)
 
 
 def _load_copy(data: bytes) -> ctypes.CDLL:

@@ -209,3 +209,14 @@ def test_a_network_of_other_bands_takes_images_that_have_them(channels: int, mod
             to_picture(other, "rgb", channels)
     with pytest.raises(UsageError, match="in the order 'bgr'"):
         to_picture(pixels, "bgr", channels)
+
+
+@pytest.mark.parametrize("loaded", [Model, load])
+def test_a_model_that_is_no_longer_used_gives_back_what_it_took(host_bundle: Path, loaded: Any) -> None:
+    images, opened = random_images(1), Path("/proc/self/fd")
+    models = [loaded(host_bundle) for _ in range(2)]
+    before = len(list(opened.iterdir()))
+    for number in range(6):
+        models[number % 2] = loaded(host_bundle)
+        np.testing.assert_array_equal(models[number % 2].logits(images), expected_logits(images))
+    assert len(list(opened.iterdir())) == before
