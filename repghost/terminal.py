@@ -7,6 +7,9 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
+
+MOST_BROKEN = 10  # pictures that are named; a set on a failing disk has thousands
 
 # What the user of the command line asked for; Python never sets them.
 quiet = False  # print results and errors only
@@ -45,6 +48,19 @@ def say(*lines: object, err: bool = False) -> None:
     end_passing()
     # Not click's: the processes that run other tools in their own interpreters need nothing but what they measure.
     print("\n".join(escape(line) for line in lines), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def say_broken(messages: Sequence[str], meaning: str) -> None:
+    """Name the first pictures that could not be read on standard error, and count the others.
+
+    Args:
+        messages: one for each, which begins with its name.
+        meaning: what became of them: "left out".
+    """
+    for message in messages[:MOST_BROKEN]:
+        say(f"broken picture, {meaning}: {message}", err=True)
+    if len(messages) > MOST_BROKEN:
+        say(f"{len(messages) - MOST_BROKEN} other broken pictures, {meaning}", err=True)
 
 
 def say_progress(*lines: object, err: bool = False) -> None:

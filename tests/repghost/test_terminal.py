@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from repghost.cli import cli
 from repghost.errors import RepGhostError, UsageError
-from repghost.terminal import escape, say, say_page, shell_command
+from repghost.terminal import MOST_BROKEN, escape, say, say_broken, say_page, shell_command
 from tests.support import ROOT
 
 FORGED = "a\x1b[2J\nerror: forged\r\u2028\u202e.pth"
@@ -115,3 +115,11 @@ def test_a_terminal_gets_a_frame_and_a_passing_line() -> None:
 
 def test_a_pipe_gets_plain_lines() -> None:
     assert told(False) == "calibrate 1 s\n\nwritten: \\x1b[2Jx\n\nnext:\n  repghost flops\n"
+
+
+@pytest.mark.parametrize("count", [0, MOST_BROKEN, MOST_BROKEN + 3])
+def test_broken_pictures_are_named_up_to_a_number_and_counted(count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    say_broken([f"{number}.png: no image" for number in range(count)], "left out")
+    lines = capsys.readouterr().err.splitlines()
+    named = [f"broken picture, left out: {number}.png: no image" for number in range(min(count, MOST_BROKEN))]
+    assert lines == named + ["3 other broken pictures, left out"] * (count > MOST_BROKEN)

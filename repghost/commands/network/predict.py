@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from repghost.commands.progress.notes import say_notes
-from repghost.terminal import say, say_page
+from repghost.terminal import say_broken, say_page
 
 _FILE = click.Path(path_type=Path)
 
@@ -35,6 +35,5 @@ def command(network: str, images: tuple[Path, ...], as_json: bool, **options: An
 
     found = predict(network, list(images), **options)
     say_notes(found.notes)
-    for message in found.broken:
-        say(f"broken picture, left out: {message}", err=True)
+    say_broken(found.broken, "left out")
     say_page(json.dumps(found.to_dict()) if as_json else repr(found))

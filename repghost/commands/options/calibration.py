@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from repghost.commands.options.quant_options import CalibrationRequest
 from repghost.commands.progress.notes import say_notes
-from repghost.terminal import say
+from repghost.terminal import say, say_broken
 
 if TYPE_CHECKING:
     from repghost.api.quantized import QuantizedNetwork
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 def tell_quantized(made: QuantizedNetwork, request: CalibrationRequest) -> None:
     """Say what to know of a network that was quantized and of the images that calibrated it."""
     say_notes(made.notes)
-    for message in made.calibration.origin["broken"]:
-        say(f"broken picture, left out: {message}", err=True)
+    say_broken(made.calibration.origin["broken"], "left out")
     checkpoint = made.network.checkpoint
     if checkpoint is not None and checkpoint.spec.form != "fused":
         form = checkpoint.spec.form

@@ -10,7 +10,7 @@ import click
 
 from repghost.commands.options.process_options import ProcessOptions, process_options, quiet_but_first
 from repghost.commands.progress.notes import say_notes
-from repghost.terminal import escape, say, say_page
+from repghost.terminal import escape, say_broken, say_page
 
 if TYPE_CHECKING:
     from repghost.api.training.detectors import DetectorEvaluation
@@ -43,8 +43,7 @@ def command(
                 evaluate_detector(path, data, split=split, fused=fused, resamples=resamples, **vars(processes))
             )
             say_notes(found[-1].notes)
-            for message in found[-1].scores.broken:
-                say(f"broken picture, counted as empty: {message}", err=True)
+            say_broken(found[-1].scores.broken, "counted as empty")
             if not as_json:
                 say_page(_page(found, path, len(detectors) > 1))
         values = [evaluation.to_dict() for evaluation in found]

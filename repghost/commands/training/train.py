@@ -27,7 +27,7 @@ from repghost.commands.progress.notes import say_notes
 from repghost.commands.progress.qat import following, tell_trained
 from repghost.commands.progress.train import TrainProgress
 from repghost.errors import UsageError
-from repghost.terminal import say, say_next, say_summary, shell_command
+from repghost.terminal import say_broken, say_next, say_summary, shell_command
 
 if TYPE_CHECKING:
     from repghost.api.training.trained import Trained
@@ -122,8 +122,7 @@ def _of_the_recipe(given: dict[str, Any], mixed: bool, by_file: frozenset[str]) 
 
 def _report(trained: Trained, data: Path, given: Mapping[str, Any]) -> None:
     """Say what came out, and what comes next, with the options by which the same set is read again."""
-    for message in trained.broken:
-        say(f"broken picture, left out: {message}", err=True)
+    say_broken(trained.broken, "left out")
     say_summary("trained", *trained.lines)
     evaluated_on = given.get("val_data", data)
     mistakes = "--mistakes", trained.path.with_name("mistakes")

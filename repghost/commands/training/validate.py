@@ -29,7 +29,7 @@ from repghost.commands.options.process_options import (
 from repghost.commands.progress.notes import say_notes
 from repghost.commands.training.args_of_run import of_validation, weights_beside
 from repghost.errors import UsageError
-from repghost.terminal import say, say_page
+from repghost.terminal import say, say_broken, say_page
 
 if TYPE_CHECKING:
     from repghost.api.shown.results import Evaluation
@@ -140,6 +140,5 @@ def _counted(seen: Evaluation) -> str:
 def _tell(found: Validated | ValidatedWidths, as_json: bool, text: str) -> None:
     """Print what was measured, and on stderr how the images were read."""
     say_notes(found.notes)
-    for message in found.broken:
-        say(f"broken picture, not counted: {message}", err=True)
+    say_broken(found.broken, "not counted")
     say_page(json.dumps(found.to_dict()) if as_json else text)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from repghost import bundled
 from repghost.data.base import MissingSplitError
 from repghost.data.formats.arrays import ArraySet
 from repghost.errors import UsageError, is_out_of_memory
@@ -53,7 +54,11 @@ def open_fashion_mnist(folder: Path, split: str) -> ArraySet:
     """
     images, labels = _find(folder, split, 3), _find(folder, split, 1)
     if images is None or labels is None:
-        raise MissingSplitError(f"{folder}: no split {split!r}; found: {', '.join(splits_in(folder)) or 'none'}.")
+        hint = (
+            " These come with the package to try it; train on pictures of your own." if folder == bundled.DATA else ""
+        )
+        found = ", ".join(splits_in(folder)) or "none"
+        raise MissingSplitError(f"{folder}: no split {split!r}; found: {found}.{hint}")
     return ArraySet(str(images), CLASSES, read_idx(images, 3), read_idx(labels, 1).astype(np.int64))
 
 

@@ -397,6 +397,11 @@ def test_the_cifar10_archive() -> None:
     assert dataset[9999][0].size == (32, 32)
 
 
+def test_the_images_of_the_package_are_none_to_train_on() -> None:
+    with pytest.raises(MissingSplitError, match=r"found: test, calibration\..* train on pictures of your own"):
+        open_dataset("bundled", "train")
+
+
 def test_what_is_no_set_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         open_dataset(tmp_path / "absent", "train")
