@@ -183,7 +183,8 @@ def test_the_runner_says_its_version_without_a_bundle(host_bundle: Path) -> None
 
 
 def test_wrong_calls_return_a_status(host_bundle: Path) -> None:
-    library = load(host_bundle)._library
+    model = load(host_bundle)  # the library goes with it
+    library = model._library
     memory = (ctypes.c_uint8 * 4096)()
     base = -(-ctypes.addressof(memory) // 64) * 64
     assert library.rg_infer(None, base, base) == 1
