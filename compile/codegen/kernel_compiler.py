@@ -19,7 +19,7 @@ from typing import Any
 import tvm
 from tvm import ir
 
-from compile.ir import tir
+from compile.ir import build_object
 from compile.storage.kernel_store import KernelStore, user_store
 
 
@@ -38,15 +38,16 @@ class KernelSource:
         return digest.hexdigest()
 
     def module(self) -> Any:
-        """Return TVM's module, see `compile.ir.tir.build_object`."""
-        return tir.build_object({ir.GlobalVar(symbol): function for symbol, function in self.functions}, self.target)
+        """Return TVM's module, see `build_object`."""
+        functions = {ir.GlobalVar(symbol): function for symbol, function in self.functions}
+        return build_object.build_object(functions, self.target)
 
 
 @cache
 def _tools() -> list[str]:
-    """Return what turns functions into objects: TVM, its LLVM, and how `compile.ir.tir` calls them."""
+    """Return what turns functions into objects: TVM, its LLVM, and how `compile.ir.build_object` calls them."""
     llvm = tvm.get_global_func("target.llvm_version_major")()
-    return [tvm.__version__, f"LLVM {llvm}", hashlib.sha256(inspect.getsource(tir).encode()).hexdigest()]
+    return [tvm.__version__, f"LLVM {llvm}", hashlib.sha256(inspect.getsource(build_object).encode()).hexdigest()]
 
 
 def object_of(module: Any) -> bytes:

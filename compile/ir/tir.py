@@ -2,8 +2,7 @@
 
 TVM's own schedules start from a loop nest and transform it. Here every shape is known, so a kernel is written directly
 in the form it should run in: register tiles, packed weights, no tails. What this module adds to `tvm.tirx` is only a
-current position to append statements to, typed pointers, and a build without TVM's packed calling convention, so that
-nothing of TVM has to be on the device.
+current position to append statements to, and typed pointers.
 """
 
 from __future__ import annotations
@@ -13,19 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-import tvm
 from tvm import ir, tirx
 
 Expr: TypeAlias = Any  # a tvm.tirx expression; scalars may be Python integers
 UNBOUNDED = 1 << 30  # declared length of a pointer parameter; TIR wants one, nothing checks it
-
-_FLATTEN = [tirx.transform.StmtSimplify(), tirx.transform.FlattenBuffer()]
-LOWERING = ir.transform.Sequential([*_FLATTEN, tirx.transform.LowerIntrin()])
-# Where addresses have 32 bits, an index of 64 would be computed in two registers.
-LOWERING_32 = ir.transform.Sequential(
-    [*_FLATTEN, tirx.transform.ForceNarrowIndexToInt32(), tirx.transform.LowerIntrin()]
-)
-
 
 INDEX = "int64"  # with 32 bits LLVM has to allow for wrap-around and keeps extending indices inside the loops
 
@@ -324,23 +314,3 @@ def _sequence(statements: list[Any]) -> Any:
 
 def _index(value: Expr) -> Expr:
     return const(value) if isinstance(value, int) else value
-
-
-def build_object(functions: dict[Any, Any], target: dict[str, object]) -> Any:
-    """Compile functions for one instruction set.
-
-    Args:
-        functions: global variable -> PrimFunc; each keeps its name in the object, which the linker then hides.
-        target: the description `tvm.target.Target` takes.
-
-    Returns:
-        TVM's runtime module; `write_to_file(path, "o")` writes the object, `inspect_source("asm")` shows it.
-    """
-    described = tvm.target.Target(target)
-    module = tvm.IRModule()
-    for variable, function in functions.items():
-        function = function.with_attr("target", described).with_attr("calling_conv", 0)
-        module[variable] = function.with_attr("global_symbol", variable.name_hint)
-    architecture = str(target["mtriple"]).partition("-")[0]
-    lowering = LOWERING if "64" in architecture else LOWERING_32
-    return tvm.get_global_func("target.build.llvm")(lowering(module), described)

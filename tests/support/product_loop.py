@@ -9,6 +9,7 @@ from tvm import ir
 
 from compile.intrin.base import GemmShape, GemmTile, InstructionSet
 from compile.ir import tir
+from compile.ir.build_object import build_object
 from compile.ir.tir import Kernel
 from compile.targets.table import WEB
 
@@ -25,7 +26,7 @@ def product_loop(isa: InstructionSet, tile: GemmTile, product: str) -> list[str]
     acc = isa.accumulate(kernel, tile, SHAPE, replace(operand, whole_steps=steps), weights, 64, zero)
     for place, value in enumerate(value for row in acc for value in row):
         kernel.store(sums, place * 16, tir.reinterpret(value, "int8x16"))
-    module = tir.build_object({ir.GlobalVar("product"): kernel.finish()}, WEB.tvm_target(WEB.variant(isa.name)))
+    module = build_object({ir.GlobalVar("product"): kernel.finish()}, WEB.tvm_target(WEB.variant(isa.name)))
     loops = re.split(r"^\s+(?:end_)?loop\b", module.inspect_source("asm"), flags=re.MULTILINE)
     (loop,) = (it for it in loops if product in it)
     return [" ".join(line.split()) for line in loop.splitlines() if line.startswith("\t") and ".loc" not in line]

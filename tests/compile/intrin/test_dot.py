@@ -7,6 +7,7 @@ from tvm import ir
 from compile.intrin.base import GemmShape, GemmTile
 from compile.intrin.dot import Dot
 from compile.ir import tir
+from compile.ir.build_object import build_object
 from compile.ir.tir import Kernel
 from compile.targets.table import ARM64
 
@@ -25,7 +26,7 @@ def product_loop() -> list[str]:
     for place, value in enumerate(value for row in acc for value in row):
         kernel.store(sums, place * 16, tir.reinterpret(value, "int8x16"))
     described = isa.tuning(SHAPE).describe(ARM64.tvm_target(ARM64.variant("dot")))
-    assembly = tir.build_object({ir.GlobalVar("product"): kernel.finish()}, described).inspect_source("asm")
+    assembly = build_object({ir.GlobalVar("product"): kernel.finish()}, described).inspect_source("asm")
     blocks = re.split(r"^\.LBB\w+:", assembly, flags=re.MULTILINE)
     (loop,) = (block for block in blocks if "b.ne" in block.split("sdot")[-1] and block.count("sdot") == 84)
     return [line.strip() for line in loop.splitlines() if re.match(r"\t(sdot|ldp|ldu?r)\t", line)]
