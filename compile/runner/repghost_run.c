@@ -51,7 +51,7 @@ static const char usage[] =
     "  --seconds N          with --bench: measure so long instead, 1 to 3600, and print the curve\n"
     "  --cores LIST         stay on these cores, e.g. 4-7 or 0,2\n"
     "  --turns              with --bench: for each line of standard input, a count, measure so many inferences\n"
-    "  --top N              with pictures: how many classes to name; default 5\n"
+    "  --top N              with --classify, --watch and --camera: how many classes to name; default 5\n"
     "  --draw FILE          with --detect and one picture: write it as a PPM file with its boxes\n"
     "                       that have a score of at least 0.3; all are printed\n"
     "  --max-pixels N       with pictures: refuse larger ones; default 16777216, which takes 400 MB of\n"
@@ -68,7 +68,26 @@ struct options {
   const char *command, *bundle, *variant, *vectors, *cores, *source, *draw;
   int threads, runs, warmup, seconds, top, max_pixels, turns, interval_ms, existing, most, width, height;
   char **pictures;
-  int picture_count;
+  const char **given; /* the options, in their order */
+  int picture_count, given_count;
+};
+
+/* Which commands read an option; bundle, variant, threads and cores are for all. */
+static const struct {
+  const char *option, *commands;
+} readers[] = {
+    {"--vectors", "--verify, --bench and --profile"},
+    {"--runs", "--bench and --profile"},
+    {"--warmup", "--bench, --profile and --stream"},
+    {"--seconds", "--bench"},
+    {"--turns", "--bench"},
+    {"--top", "--classify, --watch and --camera"},
+    {"--draw", "--detect"},
+    {"--max-pixels", "--classify, --detect, --watch and --camera"},
+    {"--interval", "--watch and --camera"},
+    {"--frame", "--camera"},
+    {"--existing", "--watch"},
+    {"--count", "--watch and --camera"},
 };
 
 static int whole_number(const char *option, const char *text, long low, long high) {
@@ -108,6 +127,16 @@ static void read_option(struct options *o, const char *name, const char *value) 
   else stop(EXIT_USAGE, "unknown option %s\n%s", name, usage);
 }
 
+/* Refuses options that the command does not read: whoever gives one expects that it does something. */
+static void check_options(const struct options *o) {
+  for (int i = 0; i < o->given_count; i++) {
+    for (size_t j = 0; j < sizeof readers / sizeof readers[0]; j++) {
+      if (!strcmp(o->given[i], readers[j].option) && !strstr(readers[j].commands, o->command))
+        stop(EXIT_USAGE, "%s belongs to %s, not to %s", o->given[i], readers[j].commands, o->command);
+    }
+  }
+}
+
 static int is_command(const char *name) {
   static const char *const commands[] = {"--info", "--verify", "--bench", "--profile", "--classify", "--detect",
                                         "--watch", "--camera", "--stream"};
@@ -139,6 +168,7 @@ static int take_option(struct options *o, const char *name, const char *next) {
     printf("repghost-run %s, C interface %d\n", PROGRAM_VERSION, RG_ABI);
     exit(EXIT_DONE);
   }
+  if (!is_command(name)) o->given[o->given_count++] = name;
   if (flag) return *flag = 1;
   if (!is_command(name)) return read_option(o, name, next), 2;
   choose_command(o, name, next);
@@ -150,6 +180,7 @@ static struct options read_options(int count, char **arguments) {
   struct options o = {.threads = 1, .runs = 100, .warmup = 10, .top = 5, .max_pixels = USUAL_PIXELS};
   o.width = 640, o.height = 480;
   o.pictures = allocate((size_t)count * sizeof *o.pictures);
+  o.given = allocate((size_t)count * sizeof *o.given);
   for (int i = 1, ended = 0; i < count;) {
     const char *word = arguments[i];
     if (ended || strncmp(word, "--", 2)) o.pictures[o.picture_count++] = arguments[i++];
@@ -157,10 +188,11 @@ static struct options read_options(int count, char **arguments) {
     else i += take_option(&o, word, i + 1 < count ? arguments[i + 1] : NULL);
   }
   if (!o.command) stop(EXIT_USAGE, "a command is missing\n%s", usage);
+  check_options(&o);
   int detect = !strcmp(o.command, "--detect"), reads = detect || !strcmp(o.command, "--classify");
   if (reads && o.picture_count == 0) stop(EXIT_USAGE, "%s needs a picture", o.command);
   if (!reads && o.picture_count) stop(EXIT_USAGE, "%s takes no '%s'", o.command, o.pictures[0]);
-  if (o.draw && (!detect || o.picture_count != 1)) stop(EXIT_USAGE, "--draw belongs to --detect with one picture");
+  if (o.draw && o.picture_count != 1) stop(EXIT_USAGE, "--draw belongs to --detect with one picture");
   return o;
 }
 

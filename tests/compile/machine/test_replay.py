@@ -274,6 +274,11 @@ def test_a_foreign_bundle_is_not_loaded(arm64_bundle: Path, host: Target) -> Non
         (("--verify", "--variant", "sse9"), 2, "no variant 'sse9'"),
         (("--verify", "--vectors", "/dev/null"), 2, "not a regular file"),
         (("--info", "--bundle", "/nonexistent"), 2, "is no folder"),
+        (("--runs", "3", "--verify"), 2, "--runs belongs to --bench and --profile, not to --verify"),
+        (("--classify", "a.ppm", "--count", "1"), 2, "--count belongs to --watch and --camera, not to --classify"),
+        (("--stream", "--turns"), 2, "--turns belongs to --bench, not to --stream"),
+        (("--watch", ".", "--frame", "8x8"), 2, "--frame belongs to --camera, not to --watch"),
+        (("--camera", "/dev/video0", "--existing"), 2, "--existing belongs to --watch, not to --camera"),
     ],
 )
 def test_wrong_use_of_the_runner(host_bundle: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
